@@ -1,0 +1,75 @@
+"""The command `schedopt`. Exit codes: 0 done; 1 a user's mistake or a failed run; 2 wrong usage; 130 interrupted.
+
+Commands are imported when they are called, so that `schedopt --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from schedopt import __version__
+from schedopt.errors import SchedoptError
+
+COMMANDS = {
+    "run": ("schedopt.cli.study", "Launch or resume the study of a study file."),
+    "status": ("schedopt.cli.study", "Show the studies of a file or storage: trials, best, gain, passes."),
+    "export": ("schedopt.cli.study", "Write the best schedule of a study as a schedule file."),
+    "evaluate": ("schedopt.cli.audio", "Score a folder of estimated stems against one of true stems."),
+    "demo": ("schedopt.cli.audio", "Write the generated demo tracks as WAV files, to listen to."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and first lines without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[name]
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="schedopt")
+def schedopt() -> None:
+    """Find the β schedule with which a pretrained Demucs, run again on its own output, separates better.
+
+    Start with: schedopt run studies/demo-vocals-linear.toml
+    """
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point: runs a command and turns errors into one line on stderr and an exit code."""
+    sys.exit(call(sys.argv[1:] if argv is None else argv))
+
+
+def call(argv: list[str]) -> int:
+    """Run the command line `argv`; its exit code."""
+    try:
+        result: Any = schedopt.main(args=argv, prog_name="schedopt", standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except SchedoptError as error:
+        click.echo(f"schedopt: {' '.join(str(error).split())}", err=True)
+        return 1
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough. Python would complain again when it closes stdout.
+        sys.stdout = None
+        return 0
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,108 @@
+"""What commands print: notes, tables and progress on stderr; results on stdout."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from schedopt.search.study import Summary
+
+PLAIN_EVERY = 10
+"""Without a terminal, a line of progress is printed every so many trials."""
+
+
+def print_json(document: Any) -> None:
+    """The one JSON document of a command called with `--json`."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """A table on stdout: first column left, the others right."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=False).print(table)
+
+
+def db(value: float | None, *, sign: bool = False) -> str:
+    """A level or gain in dB with two (gains: three) decimals; a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{value:+.3f} dB" if sign else f"{value:.2f} dB"
+
+
+def betas(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+class Notes(logging.Handler):
+    """Shows the package's warnings as one line each on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"note: {' '.join(record.getMessage().split())}", err=True)
+
+
+def show_notes() -> None:
+    """Send the logger `schedopt` to stderr, once."""
+    logger = logging.getLogger("schedopt")
+    if not any(isinstance(handler, Notes) for handler in logger.handlers):
+        logger.addHandler(Notes())
+        logger.propagate = False
+
+
+class ProgressBars:
+    """A watcher of `schedopt.search.run`: a bar for trials and one for the excerpts of the trial."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._trials: TaskID | None = None
+        self._excerpts: TaskID | None = None
+        self._total = 0
+        self._printed = 0
+
+    def __enter__(self) -> ProgressBars:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def study(self, summary: Summary, trials: int) -> None:
+        for bar in (self._trials, self._excerpts):
+            if bar is not None:
+                self.bars.remove_task(bar)
+        self._total, self._printed = trials, summary.finished
+        self._trials = self.bars.add_task(summary.study, total=trials, completed=summary.finished, note="")
+        self._excerpts = self.bars.add_task("excerpts of this trial", total=1, note="")
+        if not self.console.is_terminal and summary.finished < trials:
+            click.echo(f"{summary.study}: {summary.finished} of {trials} trials finished", err=True)
+
+    def excerpt(self, done: int, total: int) -> None:
+        if self._excerpts is not None:
+            self.bars.update(self._excerpts, completed=done, total=total)
+
+    def trial(self, summary: Summary) -> None:
+        assert self._trials is not None
+        note = f"best {db(summary.best.value)} ({db(summary.best.gain, sign=True)})" if summary.best else ""
+        self.bars.update(self._trials, completed=summary.finished, note=note)
+        if not self.console.is_terminal and summary.finished // PLAIN_EVERY > self._printed // PLAIN_EVERY:
+            self._printed = summary.finished
+            click.echo(f"{summary.study}: {summary.finished} of {self._total} trials, {note}", err=True)

@@ -1,0 +1,56 @@
+"""`evaluate` and `demo`: commands on folders of audio."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import soundfile
+
+from schedopt.cli import _show
+from schedopt.data import SAMPLE_RATE, Split, load_tracks, mix
+from schedopt.errors import DataError
+from schedopt.metrics import METRICS
+from schedopt.results.scoring import evaluate as score_folders
+from schedopt.types import STEMS
+
+FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("reference_dir", type=FOLDER)
+@click.argument("estimate_dir", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
+def evaluate(reference_dir: Path, estimate_dir: Path, as_json: bool) -> None:
+    """Score ESTIMATE_DIR's stems against REFERENCE_DIR's: SDR (BSS Eval v3), SI-SDR and SNR in dB.
+
+    Each folder holds drums, bass, other and vocals as .wav or .flac (or some of them), or one such folder a track.
+    """
+    _show.show_notes()
+    result = score_folders(reference_dir, estimate_dir)
+    if as_json:
+        _show.print_json({"stems": result.stems, "tracks": result.tracks, "silent": result.silent})
+        return
+    rows = [(stem, *(_show.db(scores[metric]) for metric in METRICS)) for stem, scores in result.stems.items()]
+    _show.print_table(("stem", "SDR", "SI-SDR", "SNR"), rows, f"mean over {len(result.tracks)} track(s)")
+    for name in result.silent:
+        click.echo(f"left out, the reference is silent: {name}")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.option("--tracks", type=click.IntRange(min=1), default=4, show_default=True, help="How many tracks.")
+@click.option("--split", type=click.Choice(["search", "held-out"]), default="search", show_default=True)
+def demo(folder: Path, tracks: int, split: Split) -> None:
+    """Write demo tracks into DIR: a folder a track with its four stems and the mixture (float WAV, 44.1 kHz)."""
+    for track in load_tracks("demo", split, tracks):
+        references = track.read(0.0, track.seconds)
+        named = dict(zip(STEMS, references, strict=True)) | {"mixture": mix(references, None)}
+        try:
+            (folder / track.name).mkdir(parents=True, exist_ok=True)
+            for stem, audio in named.items():
+                path = folder / track.name / f"{stem}.wav"
+                soundfile.write(path, audio.numpy().T, SAMPLE_RATE, subtype="FLOAT")
+        except (OSError, soundfile.SoundFileError) as error:
+            raise DataError(f"{folder / track.name}: cannot be written: {error}") from None
+        click.echo(folder / track.name)

@@ -1,0 +1,159 @@
+"""`run`, `status` and `export`: studies from launch to schedule file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import optuna
+
+from schedopt.cli import _show
+from schedopt.config import StudyConfig, load_config, reference_text
+from schedopt.errors import StudyError
+from schedopt.results import export as exports
+from schedopt.search.run import run as run_study
+from schedopt.search.storage import open_storage, shown
+from schedopt.search.study import Summary, study_name, summarize
+
+STUDY_FILE = click.argument("study_file", metavar="STUDY.toml", type=click.Path(path_type=Path))
+SET = click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the study file."
+)
+STORAGE = click.option("--storage", metavar="URL", help="Override study.storage, e.g. sqlite:///my.db.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
+
+
+def _config(path: Path, overrides: tuple[str, ...], **keys: object) -> StudyConfig:
+    """The study file with `--set`s and the options that have names of their own."""
+    named = [f"study.{key}={value}" for key, value in keys.items() if value is not None]
+    return load_config(path, [*overrides, *named])
+
+
+@click.command(epilog="\b\n" + reference_text())
+@STUDY_FILE
+@click.option("--trials", type=click.IntRange(min=1), help="Finished trials to reach, over all runs.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that search at the same time.")
+@STORAGE
+@SET
+@click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
+@AS_JSON
+def run(
+    study_file: Path,
+    trials: int | None,
+    workers: int | None,
+    storage: str | None,
+    overrides: tuple[str, ...],
+    trust_pickle: bool,
+    as_json: bool,
+) -> None:
+    """Launch or resume the study of STUDY.toml until it has its trials.
+
+    Ends with a summary and leaves the best schedule as NAME.schedule.json beside the database. The same
+    command again resumes where the study stopped; one that is complete runs no trial.
+    """
+    _show.show_notes()
+    config = _config(study_file, overrides, trials=trials, workers=workers, storage=storage)
+    with _show.ProgressBars() as bars:
+        summaries = run_study(config, trust_pickle=trust_pickle, watcher=bars)
+    written = _export(config, exports.default_path(config)) if all(s.best for s in summaries) else None
+    if as_json:
+        documents = [summary.document() for summary in summaries]
+        _show.print_json(documents[0] if len(documents) == 1 else {"studies": documents})
+        return
+    for summary in summaries:
+        _print_summary(summary, config.study.trials)
+    if written is not None:
+        click.echo(f"schedule file: {written}")
+
+
+def _print_summary(summary: Summary, trials: int) -> None:
+    state = "complete" if summary.finished >= trials else "not complete"
+    click.echo(
+        f"study {summary.study} is {state}: {summary.finished} of {trials} trials finished"
+        f" ({summary.pruned} pruned, {summary.failed} failed)"
+    )
+    best = summary.best
+    if best is None:
+        click.echo("no trial was completed, so there is no best schedule")
+        return
+    line_gain = None if summary.line is None else best.value - summary.line
+    rows = [
+        ("best schedule β", _show.betas(best.betas)),
+        ("found by trial", str(best.number)),
+        ("score on the search excerpts", _show.db(best.value)),
+        ("gain over one pass (uniform baseline)", _show.db(best.gain, sign=True)),
+        ("gain over the authors' line n/N", _show.db(line_gain, sign=True)),
+        ("passes run (saved)", f"{summary.passes_run} ({summary.passes_saved})"),
+        ("time in trials", f"{summary.seconds:.0f} s"),
+    ]
+    for name, value in rows:
+        click.echo(f"  {name:<38} {value}")
+
+
+@click.command()
+@click.argument("study_file", metavar="[STUDY.toml]", required=False, type=click.Path(path_type=Path))
+@click.option("--storage", metavar="URL", help="Show all studies of this storage.")
+@SET
+@AS_JSON
+def status(study_file: Path | None, storage: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show studies: trials by state, best score, gain over the baseline, passes.
+
+    Give a study file for its studies, or --storage URL for all studies of a database.
+    """
+    if study_file is None and storage is None:
+        raise click.UsageError("give a study file or --storage URL")
+    config = None if study_file is None else _config(study_file, overrides, storage=storage)
+    url = config.study.storage if config else str(storage)
+    opened = open_storage(url, create=False)
+    names = optuna.get_all_study_names(opened)
+    if config is not None:
+        wanted = [study_name(config, target) for target in config.refinement.targets]
+        names = [name for name in wanted if name in names]
+        if not names:
+            raise StudyError(f"{shown(url)}: study {wanted[0]!r} has not been started; schedopt run starts it")
+    summaries = [summarize(optuna.load_study(study_name=name, storage=opened), shown(url)) for name in names]
+    if as_json:
+        _show.print_json({"studies": [summary.document() for summary in summaries]})
+        return
+    _show.print_table(
+        ("study", "complete", "pruned", "failed", "running", "best", "gain", "passes", "saved"),
+        [_status_row(summary) for summary in summaries],
+    )
+
+
+def _status_row(summary: Summary) -> tuple[str, ...]:
+    best = summary.best
+    return (
+        summary.study,
+        *(str(n) for n in (summary.complete, summary.pruned, summary.failed, summary.running)),
+        _show.db(best.value if best else None),
+        _show.db(best.gain if best else None, sign=True),
+        str(summary.passes_run),
+        str(summary.passes_saved),
+    )
+
+
+FORMATS: dict[str, Any] = {"json": exports.as_json, "csv": exports.as_csv, "toml": exports.as_toml}
+
+
+@click.command()
+@STUDY_FILE
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; default: stdout.")
+@click.option("--format", "style", type=click.Choice(list(FORMATS)), default="json", show_default=True)
+@STORAGE
+@SET
+def export(study_file: Path, output: Path | None, style: str, storage: str | None, overrides: tuple[str, ...]) -> None:
+    """Write the best schedule of STUDY.toml's studies: a schedule file (json), or its β table (csv, toml)."""
+    config = _config(study_file, overrides, storage=storage)
+    if output is None:
+        document = exports.schedule_document(config, open_storage(config.study.storage, create=False))
+        click.echo(FORMATS[style](document), nl=False)
+        return
+    click.echo(_export(config, output, style))
+
+
+def _export(config: StudyConfig, path: Path, style: str = "json") -> Path:
+    document = exports.schedule_document(config, open_storage(config.study.storage, create=False))
+    exports.write_text(path, FORMATS[style](document))
+    return path

@@ -1,0 +1,303 @@
+"""Study files: TOML in, a checked and frozen `StudyConfig` out. The models below own every default.
+
+`--set section.key=value` on the command line beats the file, the file beats the defaults. An unknown key or
+a value out of range is a `ConfigError` that names the file, the key and the mend.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from schedopt.errors import ConfigError, ScheduleError
+from schedopt.rules import RULES
+from schedopt.schedules import DEFAULT_RESOLUTION, FAMILIES, Family, family, narrowed
+from schedopt.types import STEMS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover
+    import tomli as tomllib
+
+Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f/\\]{1,200}$")]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
+
+
+class StudySection(Section):
+    name: Name = Field(description="name of the study in its storage; several targets add their names to it")
+    storage: str = Field(
+        "sqlite:///studies/schedopt.db",
+        description="any URL that Optuna's RDBStorage takes; SQLite paths are relative to the current folder",
+    )
+    trials: int = Field(60, ge=1, le=10**6, description="finished trials (complete or pruned) to reach")
+    seed: int = Field(0, ge=0, lt=2**32, description="seeds the sampler, the order of excerpts, shifts and noise")
+    workers: int = Field(1, ge=1, le=1024, description="processes that search at the same time")
+
+
+class DataSection(Section):
+    source: str = Field("demo", description="demo | folder:PATH | musdb:PATH")
+    excerpt: float = Field(6.0, gt=0.1, le=600, description="length of an excerpt in seconds")
+    excerpts_per_track: int = Field(1, ge=1, le=1000, description="excerpts cut from each track")
+    tracks: int | None = Field(12, ge=1, description="at most so many tracks; 'all' for all of them")
+    gains: dict[str, float] = Field(
+        default_factory=dict, description="weight of a stem in the mixture, by name; 1 where left out"
+    )
+
+    @field_validator("tracks", mode="before")
+    @classmethod
+    def _all_tracks(cls, value: Any) -> Any:
+        return None if value == "all" else value
+
+    @field_validator("gains")
+    @classmethod
+    def _known_stems(cls, value: dict[str, float]) -> dict[str, float]:
+        for stem, gain in value.items():
+            if stem not in STEMS:
+                raise ValueError(f"there is no stem {stem!r}; there are {', '.join(STEMS)}")
+            if not 0 <= gain <= 100:
+                raise ValueError(f"gain of {stem} = {gain} is not within [0, 100]")
+        return value
+
+
+class SeparatorSection(Section):
+    model: str = Field(
+        "demo",
+        min_length=1,
+        description="demo | demucs name | hf://namespace/name | FILE.safetensors | folder of .th",
+    )
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto | cpu | cuda | mps")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto takes bfloat16 where the hardware has it; results are exported in float32"
+    )
+    overlap: float = Field(0.25, ge=0, lt=1, description="share of a segment that overlaps the next one")
+
+
+class RefinementSection(Section):
+    target: Literal["drums", "bass", "other", "vocals", "all"] | tuple[str, ...] = Field(
+        "vocals", description='a stem, a list of stems (one study each), or "all" (one shared schedule)'
+    )
+    rule: str = Field("remix", description=" | ".join(RULES))
+    steps: int = Field(5, ge=1, le=100, description="N, the largest number of steps after the plain pass")
+    choose_steps: bool = Field(True, description="take the best n ≤ steps of every trial")
+    shift: bool = Field(False, description="shift each step's input in time by its own seeded amount (0 to 0.5 s)")
+    output: Literal["last", "mean"] = Field("last", description="hand out the last estimate or the mean of all")
+    peak_guard: bool = Field(False, description="divide an input by its peak where that exceeds 1 (the authors' guard)")
+    sigma: float = Field(0.0, ge=0, le=10, description="standard deviation of ddpm's noise")
+
+    @field_validator("target")
+    @classmethod
+    def _known_targets(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        stems = (value,) if isinstance(value, str) else value
+        if not stems or len(set(stems)) != len(stems):
+            raise ValueError("a list of targets names every stem once, and at least one")
+        for stem in stems:
+            if stem not in (*STEMS, "all"):
+                raise ValueError(f"there is no stem {stem!r}; there are {', '.join(STEMS)}")
+        return value
+
+    @field_validator("rule")
+    @classmethod
+    def _known_rule(cls, value: str) -> str:
+        return _one_of(value, RULES, "rule")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """One study each: stems, or the single word `all`."""
+        return (self.target,) if isinstance(self.target, str) else self.target
+
+
+class ScheduleSection(Section):
+    family: str = Field("linear", description=" | ".join(FAMILIES))
+    resolution: float = Field(DEFAULT_RESOLUTION, ge=0, le=0.5, description="every β is rounded to a multiple of it")
+    monotone: bool = Field(False, description="family free: β never falls")
+    space: dict[str, tuple[float, float]] = Field(
+        default_factory=dict,
+        description="[schedule.space] parameter = [low, high] where the default does not suit",
+    )
+
+    @field_validator("family")
+    @classmethod
+    def _known_family(cls, value: str) -> str:
+        return _one_of(value, FAMILIES, "family")
+
+
+class SearchSection(Section):
+    sampler: Literal["random", "grid", "tpe", "cmaes", "gp", "qmc"] = Field("tpe", description="Optuna's sampler")
+    pruner: Literal["none", "median", "percentile", "successive-halving", "hyperband", "wilcoxon"] = Field(
+        "wilcoxon", description="Optuna's pruner; wilcoxon compares excerpt by excerpt with the best trial"
+    )
+    metric: Literal["sdr", "si_sdr", "snr"] = Field("sdr", description="what is averaged, in dB")
+    grid: int = Field(6, ge=2, le=1001, description="sampler grid: values a parameter")
+
+
+class StudyConfig(Section):
+    """One study file. Sections and keys are those of the TOML file."""
+
+    study: StudySection
+    data: DataSection = Field(default_factory=DataSection)
+    separator: SeparatorSection = Field(default_factory=SeparatorSection)
+    refinement: RefinementSection = Field(default_factory=RefinementSection)
+    schedule: ScheduleSection = Field(default_factory=ScheduleSection)
+    search: SearchSection = Field(default_factory=SearchSection)
+
+    @model_validator(mode="after")
+    def _family_fits(self) -> StudyConfig:
+        try:
+            self.family()
+        except ScheduleError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def family(self) -> Family:
+        """The family of this study with its ranges."""
+        made = family(self.schedule.family, self.refinement.steps, monotone=self.schedule.monotone)
+        return narrowed(made, self.schedule.space)
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
+    """Read a study file. Paths inside `data.source` and `separator.model` become absolute (they are relative
+    to the file's folder).
+
+    Args:
+        overrides: `section.key=value` each; the value is TOML, or a bare string.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or holds a key or value that cannot be followed.
+    """
+    path = Path(path)
+    document = _read_toml(path)
+    for override in overrides:
+        _apply(document, override)
+    return make_config(document, str(path), path.resolve().parent)
+
+
+def make_config(document: Mapping[str, Any], where: str = "config", folder: Path | None = None) -> StudyConfig:
+    """A checked config from nested dictionaries; `where` is named in errors, `folder` anchors relative paths.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    try:
+        config = StudyConfig.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, where)) from None
+    return config if folder is None else _anchored(config, folder)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such study file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{path}: the study file cannot be read: {reason}") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def _apply(document: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or len(parts) < 2 or not all(parts):
+        raise ConfigError(f"--set {override}: write section.key=value, for example --set study.trials=100")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    table = document
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {override}: {part} is not a section")
+    table[parts[-1]] = value
+
+
+def _anchored(config: StudyConfig, folder: Path) -> StudyConfig:
+    """Make relative paths absolute, so that a study means the same wherever the command runs."""
+    kind, colon, path = config.data.source.partition(":")
+    data = config.data
+    if colon and kind in ("folder", "musdb"):
+        data = data.model_copy(update={"source": f"{kind}:{(folder / Path(path).expanduser()).resolve()}"})
+    separator, model = config.separator, config.separator.model
+    local = (folder / Path(model).expanduser()).resolve()
+    is_path = model.endswith(".safetensors") or model.startswith((".", "/", "~")) or local.is_dir()
+    if is_path and "://" not in model and model != "demo":
+        separator = separator.model_copy(update={"model": str(local)})
+    return config.model_copy(update={"data": data, "separator": separator})
+
+
+def _one_of(value: str, known: Mapping[str, Any], what: str) -> str:
+    if value not in known:
+        raise ValueError(f"there is no {what} {value!r}{_nearest(value, known)}; there are {', '.join(known)}")
+    return value
+
+
+def _nearest(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    """The first fault, in one line: file, key, what is wrong, the nearest known key."""
+    fault = error.errors()[0]
+    location = [str(part) for part in fault["loc"] if not str(part).startswith(("literal", "tuple"))]
+    key = ".".join(location)
+    rest = len(error.errors()) - 1
+    more = f" (and {rest} more)" if rest and fault["type"] == "extra_forbidden" else ""
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        return f"{where}: unknown key {key}{_nearest(location[-1], known)}; known: {', '.join(known)}{more}"
+    if fault["type"] == "missing":
+        return f'{where}: {key} is missing: add it, for example [study] name = "my-study"'
+    message = str(fault["msg"]).removeprefix("Value error, ").replace("\n", " ")
+    shown = repr(fault["input"])
+    # A section's own message names the value already.
+    given = f" = {shown}" if key and len(shown) < 80 and not isinstance(fault["input"], dict) else ""
+    return f"{where}: {key}{given}: {message}" if key else f"{where}: {message}"
+
+
+def _known_keys(location: Sequence[str]) -> list[str]:
+    model: Any = StudyConfig
+    for part in location:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)
+
+
+def reference_text() -> str:
+    """Every section, key, default and meaning, as shown by `schedopt run --help`."""
+    lines = ["Study file (TOML), with defaults:"]
+    for section, field in StudyConfig.model_fields.items():
+        lines.append(f"[{section}]")
+        model: Any = field.annotation
+        for key, entry in model.model_fields.items():
+            default = entry.get_default(call_default_factory=True)
+            value = "(required)" if entry.is_required() else f"= {_toml(default)}"
+            lines.append(f"  {key} {value}  {entry.description}")
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if value is None:
+        return '"all"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{}"
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,50 @@
+"""Generated tracks: nothing to download, the same samples for the same seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from schedopt.data.audio import sample_at
+from schedopt.data.splits import Split
+from schedopt.demo.seeds import HELD_OUT_SEEDS, SEARCH_SEEDS
+
+SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class DemoTrack:
+    """The song of one seed, rendered when it is first read (about a second)."""
+
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"demo-{self.seed}"
+
+    @property
+    def seconds(self) -> float:
+        return SECONDS
+
+    def read(self, start: float, seconds: float) -> torch.Tensor:
+        """Stems from `start` on, (stems, 2, samples), cut where the song ends."""
+        first = sample_at(start)
+        return _render(self.seed)[..., first : first + sample_at(seconds)].clone()
+
+
+def load_demo(split: Split, limit: int | None = None) -> list[DemoTrack]:
+    """Songs of seeds that the other side, and the bundled separator's training, never hear."""
+    seeds = {"search": SEARCH_SEEDS, "held-out": HELD_OUT_SEEDS}[split]
+    return [DemoTrack(seed) for seed in seeds[:limit]]
+
+
+@lru_cache(maxsize=2)  # 28 MB a song; excerpts are cut track by track, so the last song is enough
+def _render(seed: int) -> torch.Tensor:
+    from schedopt.demo.synth import synthesize
+
+    song = torch.from_numpy(synthesize(seed, seconds=SECONDS))
+    assert song.shape == (4, 2, sample_at(SECONDS)), f"demo song {seed} has shape {tuple(song.shape)}"
+    assert song.dtype == torch.float32, f"demo song {seed} is {song.dtype}"
+    return song

@@ -1,0 +1,35 @@
+"""Everything that schedopt refuses is a `SchedoptError`; its text is one line for the user.
+
+    SchedoptError
+    ├── ConfigError     a study file or an override: unknown key, value out of range
+    ├── ScheduleError   a family, its parameters or a β outside [0, 1]
+    ├── DataError       tracks, audio files, excerpts
+    ├── SeparatorError  weights that are missing, broken or not allowed; a device that is not there
+    └── StudyError      storage that cannot be used; a stored study that differs from its file
+
+A message names the file or value and the mend. Our own mistakes are plain `assert`s, never these.
+"""
+
+
+class SchedoptError(Exception):
+    """Base of all errors that are answered with one line instead of a traceback."""
+
+
+class ConfigError(SchedoptError):
+    """A study file (or a `--set` override) that cannot be followed."""
+
+
+class ScheduleError(SchedoptError):
+    """A schedule or family parameter that is not valid."""
+
+
+class DataError(SchedoptError):
+    """Music that cannot be read or cannot be used."""
+
+
+class SeparatorError(SchedoptError):
+    """A model or device that cannot be used."""
+
+
+class StudyError(SchedoptError):
+    """A storage or stored study that cannot be used."""

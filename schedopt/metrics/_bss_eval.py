@@ -1,0 +1,156 @@
+"""SDR of BSS Eval version 3, at the cost of one pass of short FFTs over the estimate.
+
+Vincent, Gribonval, Févotte: "Performance measurement in blind audio source separation" (2006). The estimate x̂ is projected
+on the reference x delayed by 0 … 511 samples; what that projection P explains is signal, the rest is distortion:
+
+    SDR = 10·log10(‖P x̂‖² / ‖x̂ − P x̂‖²),   P x̂ = c ∗ x,   G c = d,
+    G[i, j] = Σ_t x[t−i]·x[t−j] (Toeplitz),   d[i] = Σ_t x̂[t]·x[t−i],   hence ‖P x̂‖² = dᵀc, ‖x̂ − P x̂‖² = ‖x̂‖² − dᵀc.
+
+The other stems' references do not enter the SDR, only SIR and SAR. The reference's transform and the Cholesky factor of G are
+computed once; an estimate costs its transform and two triangular solves.
+
+Where the figures agree with mir_eval 0.8: to 1e-9 dB in general; to 1e-6 dB up to 120 dB and for condition numbers of G up to
+1e10. Beyond (a reference with no energy at all in part of the spectrum, G singular to working precision) mir_eval's figure depends
+on rounding and can lie several dB below that of the projection; the figure here is the projection's, with a diagonal load of rounding size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.nn.functional import pad
+
+from schedopt.metrics._common import check_estimates, check_reference, decibels, float64_device
+
+TAPS = 512
+"""Length of the filter that is forgiven; BSS Eval's own figure."""
+
+BLOCK = 4096
+"""Length of one FFT: with 511 samples of overlap, the fastest of 2048 … 2**21 (five times faster than one FFT over 30 s)."""
+
+HOP = BLOCK - (TAPS - 1)
+
+BATCH = 2**19
+"""Samples that are transformed at a time: 4 MB in float64, which stays in the cache and gives every core enough to do."""
+
+CANCELLATION = 1e6
+"""‖x̂‖² / distortion up to which ‖x̂‖² − dᵀc is trusted: it loses that many times the rounding error, 1e-8 dB at the bound. For
+better estimates (above 60 dB) the distortion is summed sample by sample."""
+
+LOAD = 1e-14
+"""Smallest pivot, as a share of G's diagonal, that is told from rounding (50 ε): where the reference leaves less, the diagonal
+is loaded by as much. More costs accuracy, less leaves c to rounding, as measured on generated bass stems: 1e-6 dB at 1e-14, 1e-5 at 1e-16 and 1e-12."""
+
+
+def sdr(reference: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
+    """BSS Eval v3 SDR per channel, then the mean over channels: dB, (leading axes,) float64.
+
+    reference: (…, channels, samples); estimate: the same, or with further leading axes. To score many estimates of one
+    reference, keep a `PreparedReference`. Raises `DataError` on a silent reference or shapes that differ.
+    """
+    return PreparedReference(reference, keep_transform=False).sdr(estimate)
+
+
+class PreparedReference:
+    """References (…, channels, samples) with all that does not depend on the estimate.
+
+    Holds the transform (9.2 bytes a sample; computed again at each call if `keep_transform` is false: 1.7 times slower, the same
+    values) and one 512 × 512 factor a channel (2 MB). Computes on the reference's device (on the CPU for `mps`).
+    A channel in which the reference is silent does not count. Raises `DataError` if no channel sounds.
+    """
+
+    def __init__(self, reference: torch.Tensor, *, keep_transform: bool = True) -> None:
+        self._sounding = check_reference(reference)
+        self._shape = reference.shape
+        self._device = float64_device(reference)
+        rows = reference.to(self._device).reshape(-1, reference.shape[-1])  # (rows, samples)
+        self._blocks = -(-(reference.shape[-1] + TAPS - 1) // HOP)
+        tail = self._blocks * HOP - reference.shape[-1]
+        self._reference = pad(rows, (TAPS - 1, tail)).unfold(-1, BLOCK, HOP)  # (rows, blocks, BLOCK), a view
+        if keep_transform:
+            self._reference = self._spectra(0, self._blocks)
+        _, correlation = self._correlate(rows[None])
+        self._factor, self._load = _factor(correlation[0])  # (rows, TAPS, TAPS), (rows,)
+
+    def sdr(self, estimates: torch.Tensor) -> torch.Tensor:
+        """SDR in dB, (leading axes,) float64, of estimates with the reference's shape after any further leading axes.
+
+        Costs one transform an estimate and channel; 8 ms per 30 s on two CPU cores. Raises `DataError` on another shape.
+        """
+        check_estimates(self._shape, estimates)
+        flat = estimates.to(self._device).reshape(-1, len(self._load), self._shape[-1])  # (estimates, rows, samples)
+        energy, cross = self._correlate(flat)
+        taps = self._solve(cross)  # (estimates, rows, TAPS)
+        signal = (taps * cross).sum(dim=-1)
+        distortion = energy - signal
+        doubtful = (energy > CANCELLATION * distortion) | (self._load > 0)
+        for index, row in doubtful.nonzero().tolist():
+            signal[index, row], distortion[index, row] = self._residual(row, taps[index, row], flat[index, row])
+        rows = estimates.shape[:-1]
+        return decibels(signal.reshape(rows), distortion.reshape(rows), energy.reshape(rows), self._sounding)
+
+    def _solve(self, cross: torch.Tensor) -> torch.Tensor:
+        """c of G c = d: (estimates, rows, TAPS) both. The load λ is taken out again by one step of refinement, c + λ·(G + λ)⁻¹·c."""
+        taps = torch.cholesky_solve(cross.movedim(0, -1), self._factor)  # (rows, TAPS, estimates)
+        if self._load.any():
+            taps += torch.cholesky_solve(self._load[:, None, None] * taps, self._factor)
+        return taps.movedim(-1, 0)
+
+    def _correlate(self, signals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energy (n, rows) of signals (n, rows, samples) and their correlation (n, rows, TAPS) with the delayed reference.
+
+        Overlap-save: the products of all blocks' spectra are summed before the only inverse transform.
+        """
+        rows = signals.shape[:2]
+        energy = torch.zeros(rows, dtype=torch.float64, device=self._device)
+        total = torch.zeros(*rows, BLOCK // 2 + 1, dtype=torch.complex128, device=self._device)
+        for first, blocks in self._batches(signals):
+            energy += blocks.square().sum(dim=(-2, -1))
+            reference = self._spectra(first, first + blocks.shape[-2])
+            total += torch.fft.rfft(blocks).mul_(reference.conj()).sum(dim=-2)
+        return energy, torch.fft.irfft(total, n=BLOCK)[..., :TAPS]
+
+    def _batches(self, signals: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Number of the first block, and blocks (n, rows, blocks, BLOCK): TAPS − 1 zeros, then HOP samples of the signals."""
+        count = max(1, BATCH // (signals.shape[0] * signals.shape[1] * BLOCK))
+        buffer = torch.zeros(*signals.shape[:2], count, BLOCK, dtype=torch.float64, device=self._device)
+        for first in range(0, self._blocks, count):
+            piece = signals[..., first * HOP : (first + count) * HOP]
+            blocks = buffer[..., : min(count, self._blocks - first), :]
+            piece = pad(piece, (0, blocks.shape[-2] * HOP - piece.shape[-1]))
+            blocks[..., TAPS - 1 :] = piece.unflatten(-1, (-1, HOP))
+            yield first, blocks
+
+    def _spectra(self, first: int, last: int) -> torch.Tensor:
+        """The reference's spectra of blocks first … last − 1: (rows, blocks, BLOCK // 2 + 1)."""
+        blocks = self._reference[:, first:last]
+        return blocks if blocks.is_complex() else torch.fft.rfft(blocks.double())
+
+    def _residual(self, row: int, taps: torch.Tensor, estimate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energies of the filtered reference c ∗ x and of x̂ − c ∗ x, summed over samples + TAPS − 1 samples."""
+        filtered = self._spectra(0, self._blocks)[row] * torch.fft.rfft(taps, n=BLOCK)
+        projection = torch.fft.irfft(filtered, n=BLOCK)[:, TAPS - 1 :].flatten()  # ends in zeros
+        signal = projection.square().sum()
+        projection[: len(estimate)] -= estimate
+        return signal, projection.square().sum()
+
+
+def _factor(correlation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cholesky factors (rows, TAPS, TAPS) of the Toeplitz matrices of correlations (rows, TAPS), and the loads (rows,).
+
+    A matrix that is singular in working precision has its diagonal loaded by `LOAD` times itself, and ten times more until it is
+    positive definite; the others have the load 0. A silent row (all zeros) gets the unit matrix.
+    """
+    diagonal = torch.where(correlation[:, 0] > 0, correlation[:, 0], 1.0)  # (rows,)
+    lags = torch.arange(TAPS, device=correlation.device)
+    matrices = torch.cat([diagonal[:, None], correlation[:, 1:]], dim=1)[:, (lags[:, None] - lags).abs()]
+    load = torch.zeros_like(diagonal)
+    factor, failed = torch.linalg.cholesky_ex(matrices)
+    pivots = factor.diagonal(dim1=-2, dim2=-1).square().amin(dim=-1)
+    weak = (failed > 0) | (pivots < LOAD * diagonal)
+    while weak.any():
+        load = torch.where(weak, torch.maximum(LOAD * diagonal, 10 * load), load)
+        factor, failed = torch.linalg.cholesky_ex(matrices + torch.diag_embed(load[:, None].expand(-1, TAPS)))
+        weak = failed > 0
+    return factor, load

@@ -1,0 +1,1 @@
+"""What comes out of studies: schedule files, scores of estimates."""

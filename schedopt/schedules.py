@@ -1,0 +1,309 @@
+"""Families of schedules: a few parameters ↔ β_1 … β_N.
+
+A schedule is a tuple of N floats in [0, 1]; β_n says how much the input of step n leans on the estimate of
+step n−1. A family maps named parameters to a schedule, offers the range of every parameter to a search,
+and maps back where that is possible. All functions are pure; none costs a pass.
+
+To add a family: one function from `steps` to its `Family`, and one line in `FAMILIES`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from schedopt.errors import ScheduleError
+
+Schedule: TypeAlias = tuple[float, ...]
+"""β_1 … β_N, each in [0, 1]; N ≥ 1."""
+
+Params: TypeAlias = Mapping[str, float]
+
+DEFAULT_RESOLUTION = 0.01
+MAX_COSINE_BETA = 0.999
+"""Nichol & Dhariwal clip β here, since their formula reaches 1 at the last step."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a search may choose from: `low` ≤ value ≤ `high`; `log` for scale-like parameters.
+
+    `is_beta` marks parameters that are themselves a β: a search walks them in steps of the resolution,
+    so that equal schedules have equal parameters.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    is_beta: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family at one number of steps.
+
+    `betas` maps parameters to unrounded values (they may leave [0, 1]; `make` clips and rounds them).
+    `inverse` maps a schedule to parameters that give it, or to None where there are none.
+    `source` names where the formula comes from.
+    """
+
+    name: str
+    steps: int
+    space: Mapping[str, Range]
+    betas: Callable[[Params], Sequence[float]]
+    inverse: Callable[[Schedule], dict[str, float] | None]
+    source: str
+
+    def make(self, params: Params, resolution: float = DEFAULT_RESOLUTION) -> Schedule:
+        """The schedule that `params` give, clipped to [0, 1] and rounded to `resolution` (0: unrounded).
+
+        Raises:
+            ScheduleError: a parameter is missing, unknown or not a number that the family can use.
+        """
+        if set(params) != set(self.space):
+            wanted, got = ", ".join(self.space), ", ".join(params) or "none"
+            raise ScheduleError(f"family {self.name} takes the parameters {wanted}; got {got}")
+        for name, value in params.items():
+            top = 1.0 if self.space[name].is_beta else math.inf
+            if not (math.isfinite(value) and 0 <= value <= top):
+                raise ScheduleError(f"family {self.name}: {name} = {value} is not a number in [0, {top:g}]")
+        return round_betas(self.betas(params), resolution)
+
+    def params_of(self, betas: Schedule, resolution: float = DEFAULT_RESOLUTION) -> dict[str, float] | None:
+        """Parameters within the family's ranges whose schedule is `betas` up to the resolution, or None."""
+        rounded = round_betas(betas, resolution)
+        params = self.inverse(rounded)
+        if params is None or not all(value in self.space[name] for name, value in params.items()):
+            return None
+        made = self.make(params, resolution)
+        apart = max(abs(a - b) for a, b in zip(made, rounded, strict=True))
+        return params if apart <= resolution + _EPS else None
+
+
+def round_betas(betas: Iterable[float], resolution: float = DEFAULT_RESOLUTION) -> Schedule:
+    """Clip every β to [0, 1] and round it to a multiple of `resolution` (0 leaves it as it is)."""
+    return tuple(_round(min(1.0, max(0.0, float(beta))), resolution) for beta in betas)
+
+
+def _round(beta: float, resolution: float) -> float:
+    if resolution == 0:
+        return beta
+    # The second rounding turns 0.30000000000000004 into 0.3: equal schedules must be equal as floats.
+    return min(1.0, round(round(beta / resolution) * resolution, 10))
+
+
+def check_betas(betas: Sequence[float], what: str = "schedule") -> Schedule:
+    """`betas` as a schedule.
+
+    Raises:
+        ScheduleError: no step at all, or a β that is not a number in [0, 1]; `what` is named.
+    """
+    if not betas:
+        raise ScheduleError(f"{what}: a schedule needs at least one step")
+    for n, beta in enumerate(betas, 1):
+        if isinstance(beta, bool) or not isinstance(beta, (int, float)) or not 0 <= beta <= 1:
+            raise ScheduleError(f"{what}: β_{n} = {beta!r} is not a number in [0, 1]")
+    return tuple(float(beta) for beta in betas)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Named schedules
+# ---------------------------------------------------------------------------------------------------------
+
+
+def zeros(steps: int) -> Schedule:
+    """β = 0 everywhere: under `remix` every step is the plain pass again (the baseline)."""
+    return (0.0,) * steps
+
+
+def line(steps: int) -> Schedule:
+    """The authors' straight line β_n = n/N (notebook of "Progressive Inference for Music Demixing", 2025)."""
+    return tuple(n / steps for n in range(1, steps + 1))
+
+
+def constant(beta: float, steps: int) -> Schedule:
+    """The same β at every step."""
+    return check_betas((beta,) * steps)
+
+
+_EPS = 1e-9
+PRESETS: Mapping[str, Callable[[int], Schedule]] = {"baseline": zeros, "line": line}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Families
+# ---------------------------------------------------------------------------------------------------------
+
+_BETA = Range(0.0, 1.0, is_beta=True)
+
+
+def _fraction(n: int, steps: int) -> float:
+    """How far step n (1 … N) is on the way from the first step to the last: 0 … 1."""
+    return (n - 1) / (steps - 1) if steps > 1 else 0.0
+
+
+def _linear(steps: int) -> Family:
+    def betas(params: Params) -> list[float]:
+        start, end = params["start"], params["end"]
+        return [start + (end - start) * _fraction(n, steps) for n in range(1, steps + 1)]
+
+    def inverse(schedule: Schedule) -> dict[str, float]:
+        return {"start": schedule[0], "end": schedule[-1]}
+
+    space = {"start": _BETA, "end": _BETA}
+    return Family("linear", steps, space, betas, inverse, "Ho et al., arXiv 2006.11239, section 4")
+
+
+def cosine_alpha_bar(fraction: float, offset: float) -> float:
+    """ᾱ of Nichol & Dhariwal (arXiv 2102.09672, eq. 17) at t/T = `fraction`, with their small `offset` s."""
+    return (
+        math.cos((fraction + offset) / (1 + offset) * math.pi / 2) ** 2
+        / math.cos(offset / (1 + offset) * math.pi / 2) ** 2
+    )
+
+
+def _cosine(steps: int) -> Family:
+    def shape(offset: float) -> list[float]:
+        bars = [cosine_alpha_bar(n / steps, offset) for n in range(steps + 1)]
+        return [min(1 - after / before, MAX_COSINE_BETA) for before, after in zip(bars, bars[1:], strict=False)]
+
+    def betas(params: Params) -> list[float]:
+        return [params["peak"] * beta for beta in shape(params["offset"])]
+
+    def inverse(schedule: Schedule) -> dict[str, float] | None:
+        # Only the peak is readable from a rounded schedule; the offset is found by trying the usual ones.
+        if not any(schedule):
+            return {"peak": 0.0, "offset": 0.008}
+        peak = min(1.0, schedule[-1] / MAX_COSINE_BETA)
+        offsets = (0.008, *(i / 100 for i in range(101)))
+        return min(
+            ({"peak": peak, "offset": offset} for offset in offsets),
+            key=lambda params: max(abs(a - b) for a, b in zip(betas(params), schedule, strict=True)),
+        )
+
+    space = {"peak": _BETA, "offset": Range(0.0, 1.0)}
+    return Family("cosine", steps, space, betas, inverse, "Nichol & Dhariwal, arXiv 2102.09672, eq. 17")
+
+
+def _geometric(steps: int) -> Family:
+    def betas(params: Params) -> list[float]:
+        return [params["start"] * params["ratio"] ** (n - 1) for n in range(1, steps + 1)]
+
+    def inverse(schedule: Schedule) -> dict[str, float] | None:
+        if not any(schedule):
+            return {"start": 0.0, "ratio": 1.0}
+        if schedule[0] == 0:
+            return None
+        # A β that was clipped at 1 no longer tells the ratio: read it from the last one before.
+        readable = [n for n, beta in enumerate(schedule) if n and 0 < beta < 1]
+        last = readable[-1] if readable else len(schedule) - 1
+        ratio = (schedule[last] / schedule[0]) ** (1 / last) if last else 1.0
+        return {"start": schedule[0], "ratio": ratio}
+
+    space = {"start": _BETA, "ratio": Range(0.25, 4.0, log=True)}
+    return Family("geometric", steps, space, betas, inverse, "β_n = start · ratio^(n−1), as noise levels in NCSN")
+
+
+def _karras(steps: int) -> Family:
+    def betas(params: Params) -> list[float]:
+        low, high, rho = params["start"], params["end"], params["rho"]
+        first, last = low ** (1 / rho), high ** (1 / rho)
+        return [(first + _fraction(n, steps) * (last - first)) ** rho for n in range(1, steps + 1)]
+
+    def inverse(schedule: Schedule) -> dict[str, float]:
+        ends = {"start": schedule[0], "end": schedule[-1]}
+        rhos = (1.0, *(1 + i / 10 for i in range(1, 91)))
+        return min(
+            ({**ends, "rho": rho} for rho in rhos),
+            key=lambda params: max(abs(a - b) for a, b in zip(betas(params), schedule, strict=True)),
+        )
+
+    space = {"start": _BETA, "end": _BETA, "rho": Range(1.0, 10.0)}
+    return Family("karras", steps, space, betas, inverse, "Karras et al., arXiv 2206.00364, eq. 5")
+
+
+def _free(steps: int) -> Family:
+    names = [f"beta_{n}" for n in range(1, steps + 1)]
+
+    def betas(params: Params) -> list[float]:
+        return [params[name] for name in names]
+
+    def inverse(schedule: Schedule) -> dict[str, float]:
+        return dict(zip(names, schedule, strict=True))
+
+    return Family("free", steps, dict.fromkeys(names, _BETA), betas, inverse, "one parameter a step")
+
+
+def _free_monotone(steps: int) -> Family:
+    """Never falling: rise_n is the share of what is left up to 1 that step n climbs."""
+    names = [f"rise_{n}" for n in range(1, steps + 1)]
+
+    def betas(params: Params) -> list[float]:
+        values, beta = [], 0.0
+        for name in names:
+            beta += params[name] * (1 - beta)
+            values.append(beta)
+        return values
+
+    def inverse(schedule: Schedule) -> dict[str, float] | None:
+        rises, before = [], 0.0
+        for beta in schedule:
+            if beta < before - _EPS:
+                return None
+            rises.append((beta - before) / (1 - before) if before < 1 else 0.0)
+            before = beta
+        return dict(zip(names, rises, strict=True))
+
+    space = dict.fromkeys(names, Range(0.0, 1.0))
+    return Family("free", steps, space, betas, inverse, "one parameter a step, β never falls")
+
+
+FAMILIES: dict[str, Callable[[int], Family]] = {
+    "linear": _linear,
+    "cosine": _cosine,
+    "geometric": _geometric,
+    "karras": _karras,
+    "free": _free,
+}
+
+
+def family(name: str, steps: int, *, monotone: bool = False) -> Family:
+    """The family `name` for schedules of `steps` values.
+
+    `monotone` restricts `free` to schedules that never fall.
+
+    Raises:
+        ScheduleError: the name is not known, there is no step, or `monotone` does not suit the family.
+    """
+    if name not in FAMILIES:
+        raise ScheduleError(f"there is no family {name!r}; there are {', '.join(FAMILIES)}")
+    if steps < 1:
+        raise ScheduleError(f"steps = {steps}: a schedule needs at least one step")
+    if monotone and name != "free":
+        raise ScheduleError(f"monotone goes with the family free, not with {name}")
+    make = _free_monotone if monotone else FAMILIES[name]
+    return make(steps)
+
+
+def narrowed(original: Family, ranges: Mapping[str, tuple[float, float]]) -> Family:
+    """`original` with its parameters' ranges replaced where `ranges` names them.
+
+    Raises:
+        ScheduleError: an unknown parameter, low above high, or a range outside what the parameter allows.
+    """
+    space = dict(original.space)
+    for name, (low, high) in ranges.items():
+        if name not in space:
+            known = ", ".join(space)
+            raise ScheduleError(f"family {original.name} has no parameter {name!r}; it has {known}")
+        allowed = space[name]
+        bottom, top = (0.0, 1.0) if allowed.is_beta else (0.0, math.inf)
+        if not bottom <= low <= high <= top or (allowed.log and low <= 0):
+            raise ScheduleError(f"range of {name}: [{low}, {high}] is not within [{bottom:g}, {top:g}]")
+        space[name] = Range(low, high, allowed.log, allowed.is_beta)
+    return Family(original.name, original.steps, space, original.betas, original.inverse, original.source)

@@ -1,0 +1,1 @@
+"""The search: space, objective, samplers, storage, studies and running them."""

@@ -1,0 +1,169 @@
+"""The objective: trial → family → schedule → trajectories of the search excerpts → mean score in dB."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+
+from schedopt.evaluation import Evaluator, Passes, Scores, mean_over_tracks
+from schedopt.schedules import Family, Schedule
+from schedopt.search.samplers import pairs_excerpts
+from schedopt.search.space import suggest
+
+OnExcerpt = Callable[[int, int], None]
+"""Called with (excerpts done, excerpts in all) while a trial runs."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a schedule is worth on the search excerpts.
+
+    `by_step` holds the mean score after each step 0 … N in dB; `steps` is the n whose score counts.
+    """
+
+    by_step: tuple[float, ...]
+    steps: int
+
+    @property
+    def value(self) -> float:
+        return self.by_step[self.steps]
+
+    @property
+    def gain(self) -> float:
+        """Difference to one pass (step 0), dB."""
+        return self.by_step[self.steps] - self.by_step[0]
+
+
+class Objective:
+    """Mean score over excerpts of each track, then over tracks, then over targets.
+
+    Args:
+        evaluators: one a target; one schedule is scored on all of them.
+        family: parameters → schedule.
+        resolution: every β is rounded to a multiple of it.
+        choose_steps: the value is that of the best n in 1 … N instead of n = N. It costs no pass, since a
+            trajectory of N steps holds every shorter one.
+        pruner: its name, since pruners differ in what they want reported.
+        seed: fixes the order of excerpts.
+    """
+
+    def __init__(
+        self,
+        evaluators: Sequence[Evaluator],
+        family: Family,
+        *,
+        resolution: float,
+        choose_steps: bool = True,
+        pruner: str = "none",
+        seed: int = 0,
+        on_excerpt: OnExcerpt | None = None,
+    ) -> None:
+        self.evaluators = list(evaluators)
+        self.family = family
+        self.resolution = resolution
+        self.choose_steps = choose_steps
+        self.pruner = pruner
+        self.seed = seed
+        self.on_excerpt = on_excerpt
+        # An excerpt is one task of every evaluator whose target sounds in it.
+        names = [task.excerpt.fingerprint for evaluator in evaluators for task in evaluator.tasks]
+        self.units = list(dict.fromkeys(names))
+
+    def outcome(self, betas: Schedule) -> Outcome:
+        """The score of `betas` on all excerpts, in dB; at most (N+1) passes an excerpt and target."""
+        scores = [evaluator.scores(betas) for evaluator in self.evaluators]
+        return self._outcome(scores, [evaluator.tracks for evaluator in self.evaluators])
+
+    def passes(self) -> Passes:
+        """Passes of all evaluators so far."""
+        parts = [evaluator.passes for evaluator in self.evaluators]
+        return Passes(sum(part.run for part in parts), sum(part.saved for part in parts))
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """Value of the trial in dB; raises `optuna.TrialPruned` where the pruner says so."""
+        began, before = time.perf_counter(), self.passes()
+        betas = self.family.make(suggest(trial, self.family, self.resolution), self.resolution)
+        trial.set_user_attr("betas", list(betas))
+        try:
+            outcome = self._run(trial, betas)
+        finally:
+            spent = self.passes() - before
+            cost = {"passes_run": spent.run, "passes_saved": spent.saved}
+            _set_attrs(trial, cost | {"seconds": round(time.perf_counter() - began, 3)})
+        _set_attrs(
+            trial,
+            {
+                "betas": list(betas[: outcome.steps]),
+                "steps": outcome.steps,
+                "gain": outcome.gain,
+                "by_step": [round(value, 6) for value in outcome.by_step],
+            },
+        )
+        return outcome.value
+
+    def _run(self, trial: optuna.Trial, betas: Schedule) -> Outcome:
+        """Score excerpt after excerpt, reporting each, until done or pruned."""
+        done: list[dict[int, Scores]] = [{} for _ in self.evaluators]
+        order = self._order(trial.number)
+        outcome = None
+        for count, unit in enumerate(order, 1):
+            latest = self._score_unit(unit, betas, done)
+            outcome = self._outcome_of(done)
+            # With targets that sound in different excerpts the first ones may not cover all targets yet.
+            if outcome is not None:
+                value = float(np.mean([scores[outcome.steps] for scores in latest]))
+                if pairs_excerpts(self.pruner):
+                    trial.report(value, step=unit)
+                else:
+                    trial.report(outcome.value, step=count)
+            if self.on_excerpt is not None:
+                self.on_excerpt(count, len(order))
+            if count < len(order) and self._may_prune(trial) and trial.should_prune():
+                raise optuna.TrialPruned
+        assert outcome is not None
+        return outcome
+
+    def _order(self, number: int) -> list[int]:
+        """Order of excerpts: each trial's own where excerpts are paired (the Wilcoxon test wants it), else the
+        same for all trials, since running means compare only over the same excerpts."""
+        key = [self.seed, number] if pairs_excerpts(self.pruner) else [self.seed]
+        return [int(i) for i in np.random.default_rng(key).permutation(len(self.units))]
+
+    def _may_prune(self, trial: optuna.Trial) -> bool:
+        """Reference schedules run to their end, so that every study shows its own gain over them."""
+        return self.pruner != "none" and "role" not in trial.user_attrs
+
+    def _score_unit(self, unit: int, betas: Schedule, done: list[dict[int, Scores]]) -> list[Scores]:
+        """Score one excerpt for every target that sounds in it; (N+1,) each."""
+        latest = []
+        for evaluator, scores in zip(self.evaluators, done, strict=True):
+            for index, task in enumerate(evaluator.tasks):
+                if task.excerpt.fingerprint == self.units[unit]:
+                    scores[index] = evaluator.scores(betas, [index])[0]
+                    latest.append(scores[index])
+        return latest
+
+    def _outcome_of(self, done: list[dict[int, Scores]]) -> Outcome | None:
+        if not all(done):
+            return None
+        scores = [np.stack(list(part.values())) for part in done]
+        tracks = [
+            [evaluator.tracks[index] for index in part] for evaluator, part in zip(self.evaluators, done, strict=True)
+        ]
+        return self._outcome(scores, tracks)
+
+    def _outcome(self, scores: Sequence[Scores], tracks: Sequence[Sequence[str]]) -> Outcome:
+        means = [mean_over_tracks(part, names) for part, names in zip(scores, tracks, strict=True)]
+        by_step = np.mean(means, axis=0)
+        steps = int(np.argmax(by_step[1:])) + 1 if self.choose_steps else len(by_step) - 1
+        return Outcome(tuple(float(value) for value in by_step), steps)
+
+
+def _set_attrs(trial: optuna.Trial, attrs: dict[str, Any]) -> None:
+    for name, value in attrs.items():
+        trial.set_user_attr(name, value)

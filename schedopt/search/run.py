@@ -1,0 +1,106 @@
+"""Running a study file: make or resume its studies, search until they have their trials."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from schedopt.config import StudyConfig
+from schedopt.errors import StudyError
+from schedopt.schedules import Schedule, line, round_betas, zeros
+from schedopt.search.faults import STORAGE_FAULTS, one_line
+from schedopt.search.loop import work
+from schedopt.search.objective import Objective, Outcome
+from schedopt.search.pool import work_in_pool
+from schedopt.search.samplers import make_pruner, make_sampler
+from schedopt.search.space import enqueue
+from schedopt.search.storage import open_storage, shown, start_lock
+from schedopt.search.study import Summary, create_or_load, identity, study_name, summarize
+from schedopt.search.watcher import Silent, Watcher
+from schedopt.search.workbench import Workbench
+
+
+def run(config: StudyConfig, *, trust_pickle: bool = False, watcher: Watcher | None = None) -> list[Summary]:
+    """Run or resume the study of `config` (one study a target) until it has the trials asked for.
+
+    A study that has them already costs no pass. Every finished trial is in the storage before the next starts.
+    With several workers each is a process of its own, with the model and the excerpts loaded once.
+
+    Raises:
+        SchedoptError: model, data or storage cannot be used, the stored study differs, or trials keep failing.
+    """
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    watcher = watcher or Silent()
+    storage = open_storage(config.study.storage)
+    bench = Workbench.prepare(config, trust_pickle=trust_pickle)
+    try:
+        return [_run_one(bench, storage, target, watcher, trust_pickle) for target in config.refinement.targets]
+    except STORAGE_FAULTS as error:
+        raise StudyError(f"{shown(config.study.storage)}: the storage failed: {one_line(error)}") from None
+
+
+def _run_one(bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, trust_pickle: bool) -> Summary:
+    config, url = bench.config, shown(bench.config.study.storage)
+    objective = bench.objective(target, watcher.excerpt)
+    study = open_study(bench, objective, storage, target)
+    summary = summarize(study, url)
+    watcher.study(summary, config.study.trials)
+    if summary.finished >= config.study.trials:
+        return summary
+    report = functools.partial(_report, study, url, watcher)
+    if config.study.workers == 1:
+        work(study, objective, config.study.trials, on_trial=report)
+    else:
+        work_in_pool(config, target, report, trust_pickle=trust_pickle)
+    return summarize(study, url)
+
+
+def _report(study: optuna.Study, url: str, watcher: Watcher) -> None:
+    watcher.trial(summarize(study, url))
+
+
+def open_study(bench: Workbench, objective: Objective, storage: BaseStorage, target: str) -> optuna.Study:
+    """The study of `target`, made or checked, with its reference scores measured.
+
+    Raises:
+        StudyError: a study of this name is there and differs.
+    """
+    config, name = bench.config, study_name(bench.config, target)
+    backend: Any = storage
+    # Two people may start the same new study at the same moment: one makes it, the other finds it made.
+    with start_lock(backend, name):
+        study = create_or_load(
+            storage,
+            name,
+            identity(config, target, bench.separator.fingerprint, bench.excerpts),
+            make_sampler(config),
+            make_pruner(config.search.pruner, len(objective.units)),
+        )
+    if "baseline" not in study.user_attrs:
+        authors_line = round_betas(line(config.refinement.steps), config.schedule.resolution)
+        outcome = objective.outcome(authors_line)
+        # Scored outside the lock, since it takes passes: both may score it, and one writes it.
+        with start_lock(backend, name):
+            if "baseline" not in study.user_attrs:
+                _note_references(study, objective, authors_line, outcome)
+    return study
+
+
+def _note_references(study: optuna.Study, objective: Objective, authors_line: Schedule, outcome: Outcome) -> None:
+    """Keep the scores of one pass and of the authors' line; queue both as trials where the family holds them."""
+    study.set_user_attr("line", _reference(outcome, outcome.value) | {"betas": list(authors_line)})
+    names = {task.excerpt.name for e in objective.evaluators for task in e.tasks}
+    study.set_user_attr("excerpts", sorted(names))
+    left_out = {e.refinement.target: [x.name for x in e.left_out] for e in objective.evaluators}
+    study.set_user_attr("left_out", {stem: out for stem, out in left_out.items() if out})
+    enqueue(study, objective.family, zeros(len(authors_line)), objective.resolution, "baseline")
+    enqueue(study, objective.family, authors_line, objective.resolution, "line")
+    # Last, so that a run that is cut off before it scores and queues again.
+    study.set_user_attr("baseline", _reference(outcome, outcome.by_step[0]))
+
+
+def _reference(outcome: Outcome, value: float) -> dict[str, Any]:
+    return {"value": value, "by_step": [round(score, 6) for score in outcome.by_step]}

@@ -1,0 +1,51 @@
+"""Between families and Optuna: suggesting, gridding and enqueueing parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import optuna
+
+from schedopt.schedules import Family, Range, Schedule
+
+
+def suggest(trial: optuna.Trial, family: Family, resolution: float) -> dict[str, float]:
+    """Parameters of `family` that the trial's sampler proposes, under the family's own names."""
+    return {name: _suggest_one(trial, name, span, resolution) for name, span in family.space.items()}
+
+
+def _suggest_one(trial: optuna.Trial, name: str, span: Range, resolution: float) -> float:
+    step = _step(span, resolution)
+    return trial.suggest_float(name, span.low, span.high, log=span.log, step=step)
+
+
+def _step(span: Range, resolution: float) -> float | None:
+    """The resolution for parameters that are a β, if it divides their range evenly (Optuna wants that)."""
+    if not span.is_beta or resolution == 0 or span.low == span.high:
+        return None
+    count = (span.high - span.low) / resolution
+    return resolution if abs(count - round(count)) < 1e-9 else None
+
+
+def grid_values(family: Family, points: int, resolution: float) -> dict[str, list[float]]:
+    """`points` values a parameter, evenly spread over its range (in its logarithm where it is log)."""
+    return {name: _spread(span, points, resolution) for name, span in family.space.items()}
+
+
+def _spread(span: Range, points: int, resolution: float) -> list[float]:
+    if span.low == span.high:
+        return [span.low]
+    space = np.geomspace if span.log else np.linspace
+    values = [float(value) for value in space(span.low, span.high, points)]
+    step = _step(span, resolution)
+    if step is not None:
+        values = [min(span.high, span.low + round((value - span.low) / step) * step) for value in values]
+    return sorted({round(value, 10) for value in values})
+
+
+def enqueue(study: optuna.Study, family: Family, betas: Schedule, resolution: float, role: str) -> bool:
+    """Queue the trial that evaluates `betas`; False where the family does not hold this schedule."""
+    params = family.params_of(betas, resolution)
+    if params is None:
+        return False
+    study.enqueue_trial(params, user_attrs={"role": role}, skip_if_exists=True)
+    return True

@@ -1,0 +1,222 @@
+"""Studies in their storage: names, attributes, creation, the check before resuming, and what they hold.
+
+A study is an ordinary Optuna study. Study attributes: `schedopt` (format version), `config`, `versions`,
+`separator` and `data` (fingerprints), `excerpts`, `left_out`, `baseline` and `line` (mean score by step, dB).
+Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`,
+`passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`), `failure` (why a trial failed).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+import schedopt
+from schedopt.config import StudyConfig
+from schedopt.errors import StudyError
+from schedopt.types import Excerpt
+
+FORMAT = 1
+PACKAGES = ("demucs", "mir_eval", "musdb", "numpy", "optuna", "scipy", "torch")
+
+FREE_KEYS = {"study": ("name", "storage", "trials", "workers"), "separator": ("device",)}
+"""Keys that may differ when a study is resumed: they change where and how long it runs, not what a trial is."""
+
+
+def study_name(config: StudyConfig, target: str) -> str:
+    """Name in the storage: the file's, with the target added where one file makes several studies."""
+    name = config.study.name
+    return name if len(config.refinement.targets) == 1 else f"{name}-{target}"
+
+
+def identity(config: StudyConfig, target: str, separator: str, excerpts: Sequence[Excerpt]) -> dict[str, Any]:
+    """What makes a study this study, as attributes: its settings, and fingerprints of model and data."""
+    settings = config.model_dump(mode="json")
+    for section, keys in FREE_KEYS.items():
+        for key in keys:
+            settings[section].pop(key)
+    settings["refinement"]["target"] = target
+    data = hashlib.sha256("".join(e.fingerprint for e in excerpts).encode()).hexdigest()[:16]
+    return {"config": settings, "separator": separator, "data": data}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, schedopt and the packages that a value may depend on."""
+    found = {"python": platform.python_version(), "schedopt": schedopt.__version__}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def create_or_load(
+    storage: BaseStorage,
+    name: str,
+    wanted: Mapping[str, Any],
+    sampler: optuna.samplers.BaseSampler,
+    pruner: optuna.pruners.BasePruner,
+) -> optuna.Study:
+    """The study `name`, made now or checked against `wanted` (see `identity`).
+
+    Raises:
+        StudyError: a study of this name is there and differs; the message holds the differing lines.
+    """
+    study = optuna.create_study(
+        storage=storage,
+        study_name=name,
+        direction="maximize",
+        sampler=sampler,
+        pruner=pruner,
+        load_if_exists=True,
+    )
+    stored = study.user_attrs
+    if "schedopt" not in stored:
+        if study.get_trials(deepcopy=False):
+            raise StudyError(f"study {name}: it was not made by schedopt; choose another study.name")
+        # The mark goes last: a study that was cut off while it was made is simply made again.
+        for key, value in {**wanted, "versions": versions(), "schedopt": FORMAT}.items():
+            study.set_user_attr(key, value)
+        return study
+    differing = _differences(stored, wanted)
+    if differing:
+        raise StudyError(
+            f"study {name} is there already with other settings ({'; '.join(differing)});"
+            " restore them or choose another study.name"
+        )
+    return study
+
+
+def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    before, now = _flat(stored.get("config", {})), _flat(wanted["config"])
+    lines = [
+        f"{key}: was {before.get(key)!r}, is {now.get(key)!r}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    for key, what in (("separator", "the model's weights or settings"), ("data", "the excerpts' samples")):
+        if stored.get(key) != wanted[key]:
+            lines.append(f"{what}: fingerprint was {stored.get(key)}, is {wanted[key]}")
+    return lines
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best complete trial: scores and gains in dB."""
+
+    number: int
+    value: float
+    gain: float
+    betas: tuple[float, ...]
+    params: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A study in numbers, read from its storage alone: no model, no data.
+
+    `baseline` is the score of one pass, `line` that of the authors' straight line; dB. `passes_run` were run by
+    the trials, `passes_saved` were shared with earlier ones.
+    """
+
+    study: str
+    storage: str
+    complete: int
+    pruned: int
+    failed: int
+    running: int
+    best: Best | None
+    baseline: float | None
+    line: float | None
+    passes_run: int
+    passes_saved: int
+    seconds: float
+
+    @property
+    def finished(self) -> int:
+        return self.complete + self.pruned
+
+    def document(self) -> dict[str, Any]:
+        """The document of `--json` (its keys are a contract)."""
+        best = self.best
+        return {
+            "study": self.study,
+            "storage": self.storage,
+            "trials": {
+                "complete": self.complete,
+                "pruned": self.pruned,
+                "failed": self.failed,
+                "running": self.running,
+            },
+            "best": None
+            if best is None
+            else {
+                "number": best.number,
+                "value": best.value,
+                "gain": best.gain,
+                "betas": list(best.betas),
+                "params": best.params,
+            },
+            "baseline": {"value": self.baseline},
+            "line": {"value": self.line},
+            "passes": {"run": self.passes_run, "saved": self.passes_saved},
+            "seconds": self.seconds,
+        }
+
+
+def summarize(study: optuna.Study, storage: str) -> Summary:
+    """Read a study's numbers; `storage` is the URL to show (without a password)."""
+    trials = study.get_trials(deepcopy=False)
+    attrs = study.user_attrs
+
+    def count(state: TrialState) -> int:
+        return sum(trial.state == state for trial in trials)
+
+    return Summary(
+        study=study.study_name,
+        storage=storage,
+        complete=count(TrialState.COMPLETE),
+        pruned=count(TrialState.PRUNED),
+        failed=count(TrialState.FAIL),
+        running=count(TrialState.RUNNING),
+        best=_best(trials),
+        baseline=attrs.get("baseline", {}).get("value"),
+        line=attrs.get("line", {}).get("value"),
+        passes_run=_total(trials, "passes_run"),
+        passes_saved=_total(trials, "passes_saved"),
+        seconds=round(_total(trials, "seconds"), 3),
+    )
+
+
+def _best(trials: Sequence[FrozenTrial]) -> Best | None:
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and "steps" in t.user_attrs]
+    if not complete:
+        return None
+    # Of equal trials the first wins, so that the answer does not depend on how the storage sorts.
+    trial = max(complete, key=lambda t: (t.value, -t.number))
+    assert trial.value is not None
+    attrs = trial.user_attrs
+    return Best(trial.number, trial.value, attrs["gain"], tuple(attrs["betas"]), dict(trial.params))
+
+
+def _total(trials: Sequence[FrozenTrial], key: str) -> Any:
+    return sum(trial.user_attrs.get(key, 0) for trial in trials)

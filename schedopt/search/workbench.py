@@ -1,0 +1,84 @@
+"""What all studies of one file share: the separator, the excerpts, and the steps that they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schedopt.config import StudyConfig
+from schedopt.data import cut_excerpts, load_tracks
+from schedopt.evaluation import Evaluator
+from schedopt.search.objective import Objective, OnExcerpt
+from schedopt.separator import Separator, load_separator
+from schedopt.store import Store
+from schedopt.trajectory import Refinement
+from schedopt.types import Excerpt
+
+
+@dataclass
+class Workbench:
+    """A study file made ready to evaluate schedules."""
+
+    config: StudyConfig
+    separator: Separator
+    excerpts: Sequence[Excerpt]
+    store: Store[Any] = field(default_factory=Store)
+
+    @classmethod
+    def prepare(cls, config: StudyConfig, *, trust_pickle: bool = False) -> Workbench:
+        """Load the model and cut the search excerpts; no pass yet.
+
+        Raises:
+            SeparatorError, DataError: the model or the tracks cannot be used.
+        """
+        separator = load_separator(
+            config.separator.model,
+            device=config.separator.device,
+            precision=config.separator.precision,
+            overlap=config.separator.overlap,
+            trust_pickle=trust_pickle,
+        )
+        tracks = load_tracks(config.data.source, "search", config.data.tracks)
+        excerpts = cut_excerpts(tracks, config.data.excerpt, config.data.excerpts_per_track)
+        return cls(config, separator, excerpts)
+
+    def objective(self, target: str, on_excerpt: OnExcerpt | None = None) -> Objective:
+        """The objective of the study of `target` (a stem, or `all` for one schedule shared by all stems)."""
+        config = self.config
+        stems = self.separator.stems if target == "all" else (target,)
+        shared = len(config.refinement.targets) > 1 or target == "all"
+        evaluators = [
+            Evaluator(
+                self.separator,
+                self.excerpts,
+                self.refinement(stem),
+                metric=config.search.metric,
+                gains=config.data.gains,
+                store=self.store,
+                first_stems=self.separator.stems if shared else (),
+            )
+            for stem in stems
+        ]
+        return Objective(
+            evaluators,
+            config.family(),
+            resolution=config.schedule.resolution,
+            choose_steps=config.refinement.choose_steps,
+            pruner=config.search.pruner,
+            seed=config.study.seed,
+            on_excerpt=on_excerpt,
+        )
+
+    def refinement(self, stem: str) -> Refinement:
+        """How the studies of this file refine the target `stem`."""
+        options = self.config.refinement
+        return Refinement(
+            target=stem,
+            rule=options.rule,
+            shift=options.shift,
+            output=options.output,
+            peak_guard=options.peak_guard,
+            sigma=options.sigma,
+            seed=self.config.study.seed,
+        )

@@ -1,0 +1,56 @@
+"""A memory of bounded size for what several trials compute alike: the states and scores of common prefixes.
+
+Keys name everything that a value depends on (fingerprints of separator and excerpt, refinement, β_1 … β_n),
+so a hit can never be another computation's value.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+
+DEFAULT_BUDGET = 2 * 2**30
+"""Bytes of states kept in memory by one process."""
+
+
+class Store(Generic[Value]):
+    """Least-recently-used memory of at most `budget` bytes; a value larger than the budget is not kept.
+
+    `scores` holds the single numbers that came out of those values; they are tiny and kept for good.
+    """
+
+    def __init__(self, budget: int = DEFAULT_BUDGET) -> None:
+        self.budget = budget
+        self.nbytes = 0
+        self.scores: dict[Hashable, float] = {}
+        self._values: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._values
+
+    def get(self, key: Hashable) -> Value | None:
+        """The value kept under `key`, or None; it counts as used now."""
+        if key not in self._values:
+            return None
+        self._values.move_to_end(key)
+        return self._values[key][0]
+
+    def put(self, key: Hashable, value: Value, nbytes: int) -> None:
+        """Keep `value` of `nbytes` bytes under `key`; the values unused for longest make room."""
+        self._drop(key)
+        if nbytes > self.budget:
+            return
+        self._values[key] = (value, nbytes)
+        self.nbytes += nbytes
+        while self.nbytes > self.budget:
+            self._drop(next(iter(self._values)))
+
+    def _drop(self, key: Hashable) -> None:
+        if key in self._values:
+            self.nbytes -= self._values.pop(key)[1]

@@ -1,0 +1,22 @@
+"""Fixtures for all tests. Real demucs classes with few channels and random weights stand for big models."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from tests.system_parts import install_missing
+
+# Nothing in a test may reach out; a cache that a test makes is found without the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    install_missing()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,192 @@
+"""Where excerpts are cut: all stems first, then the loudest quietest stem, then early; and in bounded memory."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tracemalloc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schedopt.data import audible_stems, cut_excerpts, load_tracks
+from schedopt.data.excerpts import SCAN_SLOTS, _choose
+from schedopt.errors import DataError
+from schedopt.types import STEMS
+
+Parts = Mapping[str, list[tuple[float, float, float]]]  # stem → (from, to, level) of a steady sound, s and full scale
+
+
+@dataclass
+class Song:
+    """A track in memory that counts what is read of it."""
+
+    parts: Parts
+    seconds: float
+    name: str = "song"
+    reads: list[tuple[float, float]] = field(default_factory=list)
+
+    def read(self, start: float, seconds: float) -> torch.Tensor:
+        self.reads.append((start, seconds))
+        audio = torch.zeros(4, 2, round(self.seconds * 44_100))
+        for stem, parts in self.parts.items():
+            for begin, end, level in parts:
+                audio[STEMS.index(stem), :, round(begin * 44_100) : round(end * 44_100)] = level
+        first = round(start * 44_100)
+        return audio[..., first : first + round(seconds * 44_100)].clone()
+
+
+def everywhere(seconds: float, level: float = 0.1) -> dict[str, list[tuple[float, float, float]]]:
+    return {stem: [(0.0, seconds, level)] for stem in STEMS}
+
+
+def test_the_place_where_all_stems_sound_is_found() -> None:
+    song = Song(everywhere(20) | {"vocals": [(12.0, 15.0, 0.01)], "bass": [(0, 4, 0.5), (11, 16, 0.5)]}, 20)
+    (excerpt,) = cut_excerpts([song], 2.0)
+    assert excerpt.start == 12.0
+    assert excerpt.audible == set(STEMS)
+    assert (excerpt.track, excerpt.sample_rate, excerpt.stems, excerpt.seconds) == ("song", 44_100, STEMS, 2.0)
+    assert torch.equal(excerpt.references, song.read(12.0, 2.0))
+
+
+def test_else_the_place_with_most_stems_is_taken() -> None:
+    song = Song({"drums": [(0, 10, 0.1)], "bass": [(6, 9, 0.1)], "vocals": [(2, 4, 0.1), (8, 10, 0.1)]}, 10)
+    (excerpt,) = cut_excerpts([song], 1.0)
+    assert excerpt.start == pytest.approx(8.0)
+    assert excerpt.audible == {"drums", "bass", "vocals"}
+
+
+def test_equal_places_are_told_apart_by_the_quietest_stem_then_by_time() -> None:
+    song = Song(everywhere(20) | {"vocals": [(0, 5, 0.01), (5, 8, 0.05), (8, 20, 0.02)]}, 20)
+    assert cut_excerpts([song], 3.0)[0].start == 5.0
+    assert cut_excerpts([Song(everywhere(20), 20)], 3.0)[0].start == 0.0
+
+
+def test_a_stem_that_is_there_for_a_moment_is_not_audible() -> None:
+    references = Song(everywhere(10) | {"bass": [(1, 3.4, 0.1)], "other": [(1, 3.5, 0.1)]}, 10).read(0, 10)
+    assert audible_stems(references) == {"drums", "other", "vocals"}
+
+
+def test_what_is_audible_depends_on_the_level() -> None:
+    references = Song(everywhere(1) | {"bass": [(0, 1, 0.0009)], "other": [(0, 1, 0.0011)]}, 1).read(0, 1)
+    assert audible_stems(references) == {"drums", "other", "vocals"}
+    assert audible_stems(references, silence_db=-80) == set(STEMS)
+    assert audible_stems(references[:2], ("drums", "bass")) == {"drums"}
+
+
+def test_a_stem_on_one_channel_is_audible() -> None:
+    references = torch.zeros(4, 2, 44_100)
+    references[3, 1] = 0.1
+    assert audible_stems(references) == {"vocals"}
+
+
+def test_several_excerpts_do_not_overlap_and_are_best_together() -> None:
+    # the best single place begins at 1 s and leaves no room for another one
+    song = Song(everywhere(6) | {"vocals": [(1.0, 4.0, 0.1)]}, 6)
+    assert [excerpt.start for excerpt in cut_excerpts([song], 3.0)] == [1.0]
+    assert [excerpt.start for excerpt in cut_excerpts([song], 3.0, per_track=2)] == [0.0, 3.0]
+
+
+def test_a_short_track_gives_as_many_as_fit() -> None:
+    assert len(cut_excerpts([Song(everywhere(7), 7)], 2.0, per_track=5)) == 3
+    assert len(cut_excerpts([Song(everywhere(2), 2)], 2.0, per_track=5)) == 1
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=9), st.integers(1, 4), st.integers(1, 3))
+def test_chosen_windows_have_the_highest_total(ratings: list[int], width: int, count: int) -> None:
+    """Against trying out all choices; the earliest of the best wins."""
+    fitting = min(count, (len(ratings) - 1) // width + 1)
+    choices = [
+        starts
+        for starts in itertools.combinations(range(len(ratings)), fitting)
+        if all(b - a >= width for a, b in itertools.pairwise(starts))
+    ]
+    best = max(choices, key=lambda starts: (sum(ratings[start] for start in starts), [-start for start in starts]))
+    assert _choose(np.array(ratings, np.int64), width, count) == list(best)
+
+
+def test_a_place_is_found_across_the_blocks_of_a_scan() -> None:
+    border = SCAN_SLOTS / 10
+    song = Song(everywhere(border + 20) | {"vocals": [(border - 1, border + 1, 0.1)]}, border + 20)
+    assert cut_excerpts([song], 2.0)[0].start == border - 1
+    assert len(song.reads) == 3  # two blocks and the excerpt
+
+
+def test_excerpts_have_one_length_that_need_not_be_whole_slots() -> None:
+    tracks = [Song(everywhere(5), 5, "a"), Song(everywhere(3.21), 3.21, "b")]
+    assert {excerpt.references.shape[-1] for excerpt in cut_excerpts(tracks, 3.2099)} == {round(3.2099 * 44_100)}
+
+
+def test_short_and_silent_tracks_are_left_out_with_a_note(caplog: pytest.LogCaptureFixture) -> None:
+    tracks = [Song(everywhere(1), 1, "short"), Song({}, 9, "silent"), Song(everywhere(9), 9, "good")]
+    assert [excerpt.track for excerpt in cut_excerpts(tracks, 2.0)] == ["good"]
+    assert caplog.messages == [
+        "short: 1.000 s long, shorter than an excerpt of 2 s; left out",
+        "silent: no stem sounds anywhere (above -60 dBFS); left out",
+    ]
+
+
+def test_nothing_left_is_refused() -> None:
+    with pytest.raises(DataError, match=r"the longest, b, lasts 1\.500 s: ask for shorter excerpts"):
+        cut_excerpts([Song(everywhere(1), 1, "a"), Song(everywhere(1.5), 1.5, "b")], 2.0)
+    with pytest.raises(DataError, match="no stem sounds in any of the 1 tracks"):
+        cut_excerpts([Song({}, 9)], 2.0)
+    with pytest.raises(DataError, match="no tracks"):
+        cut_excerpts([], 2.0)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, 0.05, float("nan"), float("inf")])
+def test_lengths_that_cannot_be_are_refused(seconds: float) -> None:
+    with pytest.raises(DataError, match=r"at least 0\.1 s, got"):
+        cut_excerpts([Song(everywhere(9), 9)], seconds)
+
+
+def test_a_number_below_one_is_refused() -> None:
+    with pytest.raises(DataError, match="at least 1, got 0"):
+        cut_excerpts([Song(everywhere(9), 9)], 1.0, per_track=0)
+
+
+def test_the_fingerprint_follows_the_samples() -> None:
+    def fingerprint(level: float, seconds: float = 1.0) -> str:
+        return cut_excerpts([Song(everywhere(2, level), 2)], seconds)[0].fingerprint
+
+    assert fingerprint(0.1) == fingerprint(0.1)
+    assert len({fingerprint(0.1), fingerprint(0.1 + 1e-8), fingerprint(0.1, 1.1)}) == 3
+    assert len(fingerprint(0.1)) == 32
+
+
+def write_long(folder: Path, minutes: int) -> None:
+    """A track of `minutes` that sounds in its last ten seconds; its stems share one file."""
+    folder.mkdir(parents=True)
+    with soundfile.SoundFile(folder / "drums.flac", "w", 44_100, 2) as file:
+        for _ in range(6 * minutes - 1):
+            file.write(np.zeros((441_000, 2)))
+        file.write(np.full((441_000, 2), 0.1))
+    for stem in STEMS[1:]:
+        os.link(folder / "drums.flac", folder / f"{stem}.flac")
+
+
+def peak_bytes(source: str) -> int:
+    tracemalloc.start()
+    try:
+        (excerpt,) = cut_excerpts(load_tracks(source, "search"), 10.0)
+        assert excerpt.audible == set(STEMS)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_length_of_a_track(tmp_path: Path) -> None:
+    write_long(tmp_path / "short" / "song", 1)
+    write_long(tmp_path / "long" / "song", 4)
+    short, long = peak_bytes(f"folder:{tmp_path / 'short'}"), peak_bytes(f"folder:{tmp_path / 'long'}")
+    assert long < short + 5e6, f"{short / 1e6:.0f} MB for 1 minute, {long / 1e6:.0f} MB for 4"
+    assert long < 250e6

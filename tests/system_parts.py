@@ -1,0 +1,30 @@
+"""System programs that tests need, installed where that is possible (root and apt), else named loudly.
+
+A missing part never skips a test: the tests that need it fail and say what to install.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+PARTS = {"ffmpeg": "ffmpeg"}
+"""Program → Debian package. musdb reads all audio through ffmpeg and ffprobe."""
+
+
+def install_missing() -> None:
+    """Install the packages whose programs are not there; say so on stderr, whatever comes of it."""
+    missing = [package for program, package in PARTS.items() if shutil.which(program) is None]
+    if not missing:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        print(f"MISSING for the tests: install {' '.join(missing)}", file=sys.stderr)
+        return
+    print(f"installing for the tests: {' '.join(missing)}", file=sys.stderr)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", *missing]):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(f"{' '.join(command)} failed: {done.stderr.strip()[-300:]}", file=sys.stderr)

@@ -146,6 +146,12 @@ class SearchSection(Section):
     grid: int = Field(6, ge=2, le=1001, description="sampler grid: values a parameter")
 
 
+class StoreSection(Section):
+    memory: float = Field(2.0, ge=0, le=4096, description="GiB of states that each process keeps in memory")
+    disk: float = Field(4.0, ge=0, le=65536, description="GiB of states on disk, shared by processes; 0 for none")
+    folder: str = Field("", description="folder of the states on disk; by default schedopt in the user's cache folder")
+
+
 class StudyConfig(Section):
     """One study file. Sections and keys are those of the TOML file."""
 
@@ -155,6 +161,7 @@ class StudyConfig(Section):
     refinement: RefinementSection = Field(default_factory=RefinementSection)
     schedule: ScheduleSection = Field(default_factory=ScheduleSection)
     search: SearchSection = Field(default_factory=SearchSection)
+    store: StoreSection = Field(default_factory=StoreSection)
 
     @model_validator(mode="after")
     def _family_fits(self) -> StudyConfig:

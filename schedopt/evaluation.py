@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,9 @@ from schedopt.trajectory import Refinement, Scene, State, advance, begin, stems_
 from schedopt.types import Excerpt
 
 Scores = NDArray[np.float64]
+
+LASTING_STEPS = 2
+"""States after so many steps go to disk too (where there is a disk store)."""
 
 
 @dataclass
@@ -64,6 +66,7 @@ class Evaluator:
         gains: weight of each stem in the mixture, by name; 1 where not named.
         store: shared by evaluators that may share steps.
         first_stems: stems that the plain pass estimates; all of them where several targets share it.
+        batch: excerpts that go through the separator together; by default as many as segments (1 on a CPU).
 
     Raises:
         DataError: the target is silent in every excerpt.
@@ -74,8 +77,9 @@ class Evaluator:
     refinement: Refinement
     metric: Metric = "sdr"
     gains: Mapping[str, float] = field(default_factory=dict)
-    store: Store[Any] = field(default_factory=Store)
+    store: Store = field(default_factory=Store)
     first_stems: tuple[str, ...] = ()
+    batch: int = 0
     passes: Passes = field(default_factory=Passes)
 
     def __post_init__(self) -> None:
@@ -92,15 +96,15 @@ class Evaluator:
     def scores(self, betas: Schedule, indices: Sequence[int] | None = None, *, every_step: bool = True) -> Scores:
         """Scores in dB of the estimates handed out: (tasks, N+1), or (tasks, 1) for the last step alone.
 
-        `indices` chooses tasks (default: all); they are computed as one batch. Costs at most N+1 passes a
-        task; `passes` counts what was run and what was saved.
+        `indices` chooses tasks (default: all). Costs at most N+1 passes a task; `passes` counts what was run and
+        what was saved.
         """
         chosen = [self.tasks[i] for i in (range(len(self.tasks)) if indices is None else indices)]
         steps = range(len(betas) + 1) if every_step else [len(betas)]
-        run = 0
         missing = [task for task in chosen if any(self._score(task, betas[:n]) is None for n in steps)]
-        if missing:
-            run = self._compute(missing, betas, steps)
+        size = self.batch or self.separator.batch_segments
+        batches = [missing[first : first + size] for first in range(0, len(missing), size)]
+        run = sum(self._compute(batch, betas, steps) for batch in batches)
         self.passes.run += run
         self.passes.saved += len(chosen) * (len(betas) + 1) - run
         # `_compute` left every score in the store.
@@ -111,6 +115,22 @@ class Evaluator:
         states: dict[int, State] = {}
         self._walk([self.tasks[index]], betas, {len(betas)}, states.__setitem__)
         return states[0].output
+
+    def trajectory(self, betas: Schedule, index: int) -> list[Tensor]:
+        """The estimates of the target handed out after step 0 … N, (channels, samples) each, for one task.
+
+        Costs at most N+1 passes, counted in `passes`.
+        """
+        states: dict[int, State] = {}
+        run = self._walk(
+            [self.tasks[index]],
+            betas,
+            set(range(len(betas) + 1)),
+            lambda _, state: states.__setitem__(state.step, state),
+        )
+        self.passes.run += run
+        self.passes.saved += len(betas) + 1 - run
+        return [states[n].output for n in range(len(betas) + 1)]
 
     def _task(self, excerpt: Excerpt) -> Task:
         weights = [float(self.gains.get(stem, 1.0)) for stem in excerpt.stems]
@@ -132,7 +152,7 @@ class Evaluator:
         return (task.key, astuple(self.refinement), betas)
 
     def _kept(self, task: Task, betas: Schedule) -> State | None:
-        state: State | None = self.store.get(self._trajectory_key(task, betas))
+        state: State | None = self.store.get(self._trajectory_key(task, betas), lasting=_lasts(betas))
         return state
 
     def _score(self, task: Task, betas: Schedule) -> float | None:
@@ -198,24 +218,29 @@ class Evaluator:
             )
             for i, state in zip(todo, computed, strict=True):
                 after[i] = state
-                self.store.put(self._trajectory_key(tasks[i], betas), state, state.nbytes)
+                self.store.put(self._trajectory_key(tasks[i], betas), state, lasting=_lasts(betas))
         return [state for state in after.values() if state is not None], cost
 
     def _firsts(self, tasks: Sequence[Task]) -> tuple[list[State], int]:
         """States after step 0; the plain pass is shared by every refinement of the same mixture."""
-        estimates = [self.store.get((task.key, self.first_stems)) for task in tasks]
+        estimates = [self.store.get((task.key, self.first_stems), lasting=True) for task in tasks]
         todo = [i for i, found in enumerate(estimates) if found is None]
         if todo:
             batch = torch.stack([tasks[i].scene.mixture for i in todo])
             for i, found in zip(todo, self.separator(batch, stems=self.first_stems), strict=True):
                 estimates[i] = found
-                self.store.put((tasks[i].key, self.first_stems), found, found.nbytes)
+                self.store.put((tasks[i].key, self.first_stems), found, lasting=True)
         firsts = [
             begin(found, self.first_stems, task.scene, self.refinement)
             for task, found in zip(tasks, estimates, strict=True)
             if found is not None
         ]
         return firsts, len(todo)
+
+
+def _lasts(betas: Schedule) -> bool:
+    """Whether the state after these steps is worth the disk: longer prefixes are hardly met again."""
+    return len(betas) <= LASTING_STEPS
 
 
 def mean_over_tracks(scores: Scores, tracks: Sequence[str]) -> Scores:

@@ -8,25 +8,27 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Any
 
-Value = TypeVar("Value")
+from schedopt.disk import DiskStore
 
 DEFAULT_BUDGET = 2 * 2**30
 """Bytes of states kept in memory by one process."""
 
 
-class Store(Generic[Value]):
+class Store:
     """Least-recently-used memory of at most `budget` bytes; a value larger than the budget is not kept.
 
-    `scores` holds the single numbers that came out of those values; they are tiny and kept for good.
+    `scores` holds the single numbers that came out of those values; they are tiny and kept for good. `disk` keeps
+    the values that are put there as lasting, for other processes and later runs.
     """
 
-    def __init__(self, budget: int = DEFAULT_BUDGET) -> None:
+    def __init__(self, budget: int = DEFAULT_BUDGET, disk: DiskStore | None = None) -> None:
         self.budget = budget
+        self.disk = disk
         self.nbytes = 0
         self.scores: dict[Hashable, float] = {}
-        self._values: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
+        self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._values)
@@ -34,15 +36,25 @@ class Store(Generic[Value]):
     def __contains__(self, key: Hashable) -> bool:
         return key in self._values
 
-    def get(self, key: Hashable) -> Value | None:
-        """The value kept under `key`, or None; it counts as used now."""
-        if key not in self._values:
+    def get(self, key: Hashable, *, lasting: bool = False) -> Any:
+        """The value kept under `key`, or None; it counts as used now. `lasting` values are looked for on disk too."""
+        if key in self._values:
+            self._values.move_to_end(key)
+            return self._values[key][0]
+        if not lasting or self.disk is None:
             return None
-        self._values.move_to_end(key)
-        return self._values[key][0]
+        value = self.disk.get(key)
+        if value is not None:
+            self._remember(key, value, value.nbytes)
+        return value
 
-    def put(self, key: Hashable, value: Value, nbytes: int) -> None:
-        """Keep `value` of `nbytes` bytes under `key`; the values unused for longest make room."""
+    def put(self, key: Hashable, value: Any, *, lasting: bool = False) -> None:
+        """Keep `value` (anything with `nbytes`) under `key`; the values unused for longest make room."""
+        self._remember(key, value, value.nbytes)
+        if lasting and self.disk is not None:
+            self.disk.put(key, value, value.nbytes)
+
+    def _remember(self, key: Hashable, value: Any, nbytes: int) -> None:
         self._drop(key)
         if nbytes > self.budget:
             return

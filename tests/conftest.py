@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import optuna
 import pytest
 import torch
 
@@ -17,6 +18,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     install_missing()
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test keeps its states in a folder of its own."""
+    monkeypatch.setenv("SCHEDOPT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)

@@ -22,7 +22,7 @@ SEPARATOR = tiny_separator()
 EXCERPTS = [noise_excerpt(1), noise_excerpt(2), noise_excerpt(3, silent=("vocals",))]
 
 
-def evaluator(target: str = "vocals", store: Store[Any] | None = None, **options: Any) -> Evaluator:
+def evaluator(target: str = "vocals", store: Store | None = None, **options: Any) -> Evaluator:
     refinement = Refinement(target, **options)
     return Evaluator(SEPARATOR, EXCERPTS, refinement, store=Store() if store is None else store)
 
@@ -71,7 +71,7 @@ def test_common_prefixes_are_run_once() -> None:
 
 
 def test_targets_share_the_plain_pass() -> None:
-    store: Store[Any] = Store()
+    store: Store = Store()
     for count, target in enumerate(("drums", "bass", "other")):
         e = Evaluator(SEPARATOR, EXCERPTS, Refinement(target), store=store, first_stems=SEPARATOR.stems)
         e.scores((0.5,))
@@ -114,14 +114,3 @@ def test_mean_over_tracks_weighs_tracks_not_excerpts() -> None:
     assert mean_over_tracks(scores, ["a", "a", "b"]) == pytest.approx([6.0])
 
 
-def test_store_drops_what_was_unused_for_longest() -> None:
-    store: Store[str] = Store(budget=20)
-    store.put("a", "A", 10)
-    store.put("b", "B", 10)
-    assert store.get("a") == "A"
-    store.put("c", "C", 10)
-    assert "b" not in store
-    assert store.nbytes == 20
-    store.put("huge", "H", 100)
-    assert "huge" not in store
-    assert len(store) == 2

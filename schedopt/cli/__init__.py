@@ -5,8 +5,12 @@ Commands are imported when they are called, so that `schedopt --help` answers at
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -18,6 +22,12 @@ COMMANDS = {
     "run": ("schedopt.cli.study", "Launch or resume the study of a study file."),
     "status": ("schedopt.cli.study", "Show the studies of a file or storage: trials, best, gain, passes."),
     "export": ("schedopt.cli.study", "Write the best schedule of a study as a schedule file."),
+    "benchmark": (
+        "schedopt.cli.benchmark",
+        "Compare schedule files with one pass and other methods on held-out tracks.",
+    ),
+    "sweep": ("schedopt.cli.benchmark", "Vary one stem's weight in the mixture; show the score of all stems."),
+    "reproduce": ("schedopt.cli.study", "Replay the method's published table beside its figures."),
     "evaluate": ("schedopt.cli.audio", "Score a folder of estimated stems against one of true stems."),
     "demo": ("schedopt.cli.audio", "Write the generated demo tracks as WAV files, to listen to."),
 }
@@ -59,8 +69,10 @@ def main(argv: list[str] | None = None) -> None:
 def call(argv: list[str]) -> int:
     """Run the command line `argv`; its exit code."""
     try:
-        result: Any = schedopt.main(args=argv, prog_name="schedopt", standalone_mode=False)
+        with _ended_by_sigterm():
+            result: Any = schedopt.main(args=argv, prog_name="schedopt", standalone_mode=False)
     except click.exceptions.Abort:
+        click.echo("schedopt: interrupted; the same command carries on", err=True)
         return 130
     except click.ClickException as error:
         error.show()
@@ -73,3 +85,17 @@ def call(argv: list[str]) -> int:
         sys.stdout = None
         return 0
     return result if isinstance(result, int) else 0
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """In here SIGTERM (of a batch system or a service manager) ends a command as cleanly as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        # Python lets only the main thread hear signals.
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

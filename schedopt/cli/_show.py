@@ -23,14 +23,16 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """A table on stdout: first column left, the others right."""
+def print_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None, width: int | None = None
+) -> None:
+    """A table on stdout: first column left, the others right; as wide as the terminal, or as `width`."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(header):
         table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(soft_wrap=False).print(table)
+    Console(soft_wrap=False, width=width).print(table)
 
 
 def db(value: float | None, *, sign: bool = False) -> str:
@@ -42,6 +44,11 @@ def db(value: float | None, *, sign: bool = False) -> str:
 
 def betas(values: Sequence[float]) -> str:
     return " ".join(f"{value:g}" for value in values)
+
+
+def count_rows(done: int, total: int) -> None:
+    """A line of progress for commands that fill a table row by row."""
+    click.echo(f"row {done + 1} of {total}", err=True)
 
 
 class Notes(logging.Handler):

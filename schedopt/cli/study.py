@@ -12,6 +12,9 @@ from schedopt.cli import _show
 from schedopt.config import StudyConfig, load_config, reference_text
 from schedopt.errors import StudyError
 from schedopt.results import export as exports
+from schedopt.results.reproduce import PUBLISHED
+from schedopt.results.reproduce import reproduce as replay
+from schedopt.search.provenance import differing, lines, provenance
 from schedopt.search.run import run as run_study
 from schedopt.search.storage import open_storage, shown
 from schedopt.search.study import Summary, study_name, summarize
@@ -35,6 +38,11 @@ def _config(path: Path, overrides: tuple[str, ...], **keys: object) -> StudyConf
 @click.option("--trials", type=click.IntRange(min=1), help="Finished trials to reach, over all runs.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that search at the same time.")
 @STORAGE
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Search on the processes of the Dask cluster there, e.g. tcp://host:8786 (--workers N: on N of them).",
+)
 @SET
 @click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
 @AS_JSON
@@ -43,6 +51,7 @@ def run(
     trials: int | None,
     workers: int | None,
     storage: str | None,
+    dask: str | None,
     overrides: tuple[str, ...],
     trust_pickle: bool,
     as_json: bool,
@@ -55,8 +64,9 @@ def run(
     _show.show_notes()
     config = _config(study_file, overrides, trials=trials, workers=workers, storage=storage)
     with _show.ProgressBars() as bars:
-        summaries = run_study(config, trust_pickle=trust_pickle, watcher=bars)
-    written = _export(config, exports.default_path(config)) if all(s.best for s in summaries) else None
+        summaries = run_study(config, trust_pickle=trust_pickle, watcher=bars, dask=dask)
+    hand_over = exports.is_exportable(config) and all(s.best for s in summaries)
+    written = _export(config, exports.default_path(config)) if hand_over else None
     if as_json:
         documents = [summary.document() for summary in summaries]
         _show.print_json(documents[0] if len(documents) == 1 else {"studies": documents})
@@ -94,9 +104,20 @@ def _print_summary(summary: Summary, trials: int) -> None:
 @click.command()
 @click.argument("study_file", metavar="[STUDY.toml]", required=False, type=click.Path(path_type=Path))
 @click.option("--storage", metavar="URL", help="Show all studies of this storage.")
+@click.option("-v", "--verbose", is_flag=True, help="Also what each study was made with: settings, versions, hashes.")
+@click.option(
+    "--compare", nargs=2, metavar="STUDY STUDY", help="Show two of the storage's studies, and how they differ."
+)
 @SET
 @AS_JSON
-def status(study_file: Path | None, storage: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
+def status(
+    study_file: Path | None,
+    storage: str | None,
+    verbose: bool,
+    compare: tuple[str, str] | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Show studies: trials by state, best score, gain over the baseline, passes.
 
     Give a study file for its studies, or --storage URL for all studies of a database.
@@ -105,21 +126,38 @@ def status(study_file: Path | None, storage: str | None, overrides: tuple[str, .
         raise click.UsageError("give a study file or --storage URL")
     config = None if study_file is None else _config(study_file, overrides, storage=storage)
     url = config.study.storage if config else str(storage)
-    opened = open_storage(url, create=False)
-    names = optuna.get_all_study_names(opened)
-    if config is not None:
-        wanted = [study_name(config, target) for target in config.refinement.targets]
-        names = [name for name in wanted if name in names]
-        if not names:
-            raise StudyError(f"{shown(url)}: study {wanted[0]!r} has not been started; schedopt run starts it")
-    summaries = [summarize(optuna.load_study(study_name=name, storage=opened), shown(url)) for name in names]
+    studies = _stored_studies(url, config, compare)
+    summaries = [summarize(study, shown(url)) for study in studies]
+    origins = [provenance(study) for study in studies]
     if as_json:
-        _show.print_json({"studies": [summary.document() for summary in summaries]})
+        documents = [s.document() | {"provenance": o} for s, o in zip(summaries, origins, strict=True)]
+        differences = {"differences": differing(*origins)} if compare else {}
+        _show.print_json({"studies": documents} | differences)
         return
     _show.print_table(
         ("study", "complete", "pruned", "failed", "running", "best", "gain", "passes", "saved"),
         [_status_row(summary) for summary in summaries],
     )
+    if compare:
+        rows = [(name, *values) for name, values in differing(*origins).items()]
+        _show.print_table(("what differs", *compare), rows or [("nothing", "", "")])
+    for summary, origin in zip(summaries, origins, strict=True):
+        if verbose:
+            _show.print_table((summary.study, ""), list(lines(origin).items()))
+
+
+def _stored_studies(url: str, config: StudyConfig | None, names: tuple[str, str] | None) -> list[optuna.Study]:
+    """The studies to show: those named, those of the study file, or all of the storage."""
+    opened = open_storage(url, create=False)
+    if names is not None:
+        return [exports.load_study(opened, name, url) for name in names]
+    found = optuna.get_all_study_names(opened)
+    if config is not None:
+        wanted = [study_name(config, target) for target in config.refinement.targets]
+        found = [name for name in wanted if name in found]
+        if not found:
+            raise StudyError(f"{shown(url)}: study {wanted[0]!r} has not been started; schedopt run starts it")
+    return [optuna.load_study(study_name=name, storage=opened) for name in found]
 
 
 def _status_row(summary: Summary) -> tuple[str, ...]:
@@ -147,13 +185,41 @@ def export(study_file: Path, output: Path | None, style: str, storage: str | Non
     """Write the best schedule of STUDY.toml's studies: a schedule file (json), or its β table (csv, toml)."""
     config = _config(study_file, overrides, storage=storage)
     if output is None:
-        document = exports.schedule_document(config, open_storage(config.study.storage, create=False))
-        click.echo(FORMATS[style](document), nl=False)
+        file = exports.schedule_file(config, open_storage(config.study.storage, create=False))
+        click.echo(FORMATS[style](file), nl=False)
         return
     click.echo(_export(config, output, style))
 
 
 def _export(config: StudyConfig, path: Path, style: str = "json") -> Path:
-    document = exports.schedule_document(config, open_storage(config.study.storage, create=False))
-    exports.write_text(path, FORMATS[style](document))
+    file = exports.schedule_file(config, open_storage(config.study.storage, create=False))
+    exports.write_text(path, FORMATS[style](file))
     return path
+
+
+@click.command()
+@STUDY_FILE
+@SET
+@click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
+@AS_JSON
+def reproduce(study_file: Path, overrides: tuple[str, ...], trust_pickle: bool, as_json: bool) -> None:
+    """Replay the method's published table with STUDY.toml's model and held-out tracks, beside the figures.
+
+    The line n/N under the file's rule and under the oracle, score of the target after each step.
+    """
+    _show.show_notes()
+    config = _config(study_file, overrides)
+    result = replay(config, trust_pickle=trust_pickle, on_row=_show.count_rows)
+    if as_json:
+        _show.print_json(result.document())
+        return
+    click.echo(f"{result.metric} in dB after step n; {result.model} on {result.tracks} tracks of {result.source}")
+    steps = [str(n) for n in range(config.refinement.steps + 1)]
+    rows: list[tuple[str, ...]] = []
+    for (rule, target), ours in result.rows.items():
+        published = PUBLISHED.get((rule, target), ())
+        rows.append((f"{rule}, {target}", *(f"{value:.3f}" for value in ours)))
+        if published:
+            rows.append(("  published", *(f"{value:.3f}" for value in published)))
+            rows.append(("  difference", *(f"{a - b:+.3f}" for a, b in zip(ours, published, strict=False))))
+    _show.print_table(("rule, target", *steps), rows)

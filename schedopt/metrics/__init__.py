@@ -4,15 +4,15 @@
     si_sdr  Le Roux et al. 2019: any gain is forgiven
     snr     equation 1 of the report: nothing is forgiven
 
-Audio is (…, channels, samples) of any float type; scores are float64, computed in float64, one for each leading index. A
-reference may lack leading axes of its estimates: four references (4, 2, n) score six steps (6, 4, 2, n) as (6, 4).
+Audio is (…, channels, samples) of any float type; scores are float64, computed in float64, one for each leading index.
+A reference may lack leading axes of its estimates: four references (4, 2, n) score six steps (6, 4, 2, n) as (6, 4).
 Every score is finite: between `FLOOR_DB` and `CEILING_DB`.
 
 >>> import torch
 >>> reference = torch.tensor([[1.0, -1.0, 1.0, -1.0]])  # one channel
 >>> estimate = torch.tensor([[0.5, -0.5, 0.5, -0.4]])
 >>> round(snr(reference, estimate).item(), 3), round(si_sdr(reference, estimate).item(), 3)
-(5.622, 20.805)
+(5.567, 20.804)
 >>> scorer("sdr", reference)(torch.stack([estimate, 2 * estimate])).shape
 torch.Size([2])
 """

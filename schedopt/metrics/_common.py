@@ -10,11 +10,11 @@ import torch
 from schedopt.errors import DataError
 
 FLOOR_DB = -100.0
-"""The lowest score, also of an estimate that has none (silent, not finite): at −100 dB the reference's share of an estimate is
-below one step of 16-bit audio, so no estimate that a separator makes falls under it, and a mean over tracks stays finite."""
+"""The lowest score, also of an estimate that has none (silent, not finite): at −100 dB the reference's share of an
+estimate is below one step of 16-bit audio, so no separator's estimate falls under it, and means stay finite."""
 
 CEILING_DB = 150.0
-"""The highest score, also of a perfect estimate: two float32 signals that differ by rounding alone are about 150 dB apart."""
+"""The highest score, also of a perfect estimate: float32 signals that differ by rounding alone are 150 dB apart."""
 
 
 def check_reference(reference: torch.Tensor) -> torch.Tensor:
@@ -24,8 +24,8 @@ def check_reference(reference: torch.Tensor) -> torch.Tensor:
     """
     if reference.ndim < 2 or reference.numel() == 0 or not reference.is_floating_point():
         raise DataError(
-            f"a reference needs the shape (…, channels, samples) and float samples, not {tuple(reference.shape)} "
-            f"of {str(reference.dtype).removeprefix('torch.')}"
+            "a reference needs the shape (…, channels, samples) and float samples, "
+            f"not {tuple(reference.shape)} of {_type(reference)}"
         )
     peaks = reference.abs().amax(dim=-1)  # (…, channels)
     if not peaks.isfinite().all():
@@ -39,11 +39,12 @@ def check_reference(reference: torch.Tensor) -> torch.Tensor:
 
 
 def check_estimates(shape: torch.Size, estimates: torch.Tensor) -> None:
-    """Raises `DataError` unless estimates have the reference's `shape` with any leading axes before it."""
-    if estimates.shape[-len(shape) :] != shape or not estimates.is_floating_point():
+    """Raises `DataError` unless there are estimates, of the reference's `shape` after any further leading axes."""
+    fits = estimates.shape[-len(shape) :] == shape and estimates.numel() > 0
+    if not fits or not estimates.is_floating_point():
         raise DataError(
-            f"an estimate of shape {tuple(estimates.shape)} ({str(estimates.dtype).removeprefix('torch.')}) does not fit "
-            f"its reference of shape {tuple(shape)}: channels and samples must be the same, samples float"
+            f"an estimate of shape {tuple(estimates.shape)} and {_type(estimates)} samples does not fit its reference "
+            f"of shape {tuple(shape)}: channels and samples must be the same, samples float"
         )
 
 
@@ -57,11 +58,14 @@ def decibels(
 ) -> torch.Tensor:
     """Mean over the sounding channels of 10·log10(signal / distortion): energies (…, channels) → dB, (…,).
 
-    Each channel's score is held between `FLOOR_DB` and `CEILING_DB`; one that is not a number gets `FLOOR_DB`. `energy` is the
-    estimate's own: where it is zero or not finite, this is said once in the log.
+    Each channel's score is held between `FLOOR_DB` and `CEILING_DB`; one that is not a number gets `FLOOR_DB`.
+    `energy` is the estimate's own: where it is zero or not finite, the log says so once in a process.
     """
     if (sounding & ~((energy > 0) & energy.isfinite())).any():
-        _warn_once("an estimate is silent or has samples that are not finite; it is scored all the same, as low as can be")
+        _warn_once(
+            "an estimate is silent or has samples that are not finite: "
+            f"it scores {FLOOR_DB:g} dB (0 dB where silence is scored by SNR)"
+        )
     score = 10 * torch.log10(signal / distortion)
     score = score.nan_to_num(FLOOR_DB, CEILING_DB, FLOOR_DB).clamp(FLOOR_DB, CEILING_DB)
     return (score * sounding).sum(dim=-1) / sounding.sum(dim=-1)
@@ -70,3 +74,7 @@ def decibels(
 @functools.cache
 def _warn_once(message: str) -> None:
     logging.getLogger("schedopt").warning(message)
+
+
+def _type(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -10,8 +10,9 @@ from schedopt.metrics._common import check_estimates, check_reference, decibels,
 def snr(reference: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
     """Signal-to-noise ratio, equation 1 of the report: 10·log10(‖x‖² / ‖x − x̂‖²) per channel, then their mean.
 
-    reference: (…, channels, samples); estimate: the same, or with further leading axes. Returns dB, (leading axes,) float64.
-    A silent estimate has 0 dB by the formula, and keeps them. Raises `DataError` on a silent reference or shapes that differ.
+    reference: (…, channels, samples); estimate: the same, or with further leading axes. Returns dB, (leading axes,)
+    float64. A silent estimate keeps the 0 dB that the formula gives it. Raises `DataError` on a silent reference or
+    shapes that differ.
     """
     return _score(reference, estimate, scale_invariant=False)
 
@@ -19,8 +20,8 @@ def snr(reference: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
 def si_sdr(reference: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
     """Scale-invariant SDR: 10·log10(‖α·x‖² / ‖α·x − x̂‖²) with α = ⟨x̂, x⟩ / ‖x‖², per channel, then their mean.
 
-    Source: Le Roux, Wisdom, Erdogan, Hershey: "SDR – half-baked or well done?" (2019), equation 5. Means are not removed, as
-    in torchmetrics' default (`zero_mean=False`), with which the authors' table was made. Shapes and errors as in `snr`.
+    Source: Le Roux, Wisdom, Erdogan, Hershey: "SDR – half-baked or well done?" (2019). Means are not removed, as in
+    torchmetrics' default (`zero_mean=False`), with which the authors' table was made. Shapes and errors as in `snr`.
     """
     return _score(reference, estimate, scale_invariant=True)
 
@@ -35,8 +36,8 @@ def _score(reference: torch.Tensor, estimate: torch.Tensor, *, scale_invariant: 
         _energies(target, one.to(device, torch.float64), scale_invariant)
         for one in estimate.reshape(-1, *reference.shape)
     ]
-    leading = estimate.shape[: estimate.ndim - reference.ndim]
-    signal, distortion, energy = torch.stack(energies, dim=1).unflatten(1, leading) if leading else energies[0]
+    rows = estimate.shape[:-1]  # (leading axes, channels)
+    signal, distortion, energy = (part.reshape(rows) for part in torch.stack(energies, dim=1))
     return decibels(signal, distortion, energy, sounding.to(device))
 
 

@@ -1,8 +1,4 @@
-"""Schedule files: the best schedule of a study in a form that outlives the study.
-
-JSON, format version 1. `schedules` maps each target to its rule, options, family, parameters and β values
-(cut to the steps that count); `model` says which weights they were searched with.
-"""
+"""From a study to its schedule file (`schedopt.results.schedule_file` defines the format), and to β tables."""
 
 from __future__ import annotations
 
@@ -12,42 +8,57 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
+from pydantic import ValidationError
 
 from schedopt.config import StudyConfig
-from schedopt.errors import StudyError
+from schedopt.errors import ScheduleError, StudyError
+from schedopt.results.schedule_file import (
+    FORMAT,
+    KIND,
+    SUFFIX,
+    Entry,
+    ScheduleFile,
+    SearchedData,
+    SearchedModel,
+    SearchScore,
+    explain,
+)
+from schedopt.rules import rule
 from schedopt.search.storage import shown
-from schedopt.search.study import FORMAT, study_name, summarize
-
-SUFFIX = ".schedule.json"
+from schedopt.search.study import study_name, summarize
 
 
-def schedule_document(config: StudyConfig, storage: BaseStorage) -> dict[str, Any]:
-    """The schedule file of a study file's studies, as a JSON document.
+def is_exportable(config: StudyConfig) -> bool:
+    """Whether the study's rule serves for a person's own song: one that needs the true stems is an upper bound."""
+    return not rule(config.refinement.rule).needs_references
+
+
+def schedule_file(config: StudyConfig, storage: BaseStorage) -> ScheduleFile:
+    """The schedule file of a study file's studies.
 
     Raises:
         StudyError: a study is not in the storage, or has no complete trial yet.
+        ScheduleError: the rule needs the true stems.
     """
-    schedules: dict[str, Any] = {}
-    model: dict[str, Any] = {}
-    versions: dict[str, str] = {}
-    for target in config.refinement.targets:
-        study = load_study(storage, study_name(config, target), config.study.storage)
-        schedules[target] = _schedule(study, config)
-        attrs = study.user_attrs
-        model = {**attrs["config"]["separator"], "fingerprint": attrs["separator"]}
-        versions = attrs["versions"]
-    return {
-        "format": FORMAT,
-        "kind": "schedopt schedule",
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "model": model,
-        "schedules": schedules,
-        "versions": versions,
-    }
+    targets = config.refinement.targets
+    studies = {target: load_study(storage, study_name(config, target), config.study.storage) for target in targets}
+    attrs = studies[targets[-1]].user_attrs
+    stored = attrs["config"]
+    try:
+        return ScheduleFile(
+            format=FORMAT,
+            kind=KIND,
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            model=SearchedModel(**stored["separator"], fingerprint=attrs["separator"], weights=attrs.get("weights")),
+            data=SearchedData(**{key: stored["data"][key] for key in SearchedData.model_fields}),
+            schedules={target: _entry(study, config) for target, study in studies.items()},
+            versions=attrs["versions"],
+        )
+    except ValidationError as error:
+        raise ScheduleError(explain(error, f"study {config.study.name}")) from None
 
 
 def load_study(storage: BaseStorage, name: str, url: str) -> optuna.Study:
@@ -63,46 +74,46 @@ def load_study(storage: BaseStorage, name: str, url: str) -> optuna.Study:
         raise StudyError(f"{shown(url)}: there is no study {name!r} (there: {there}); run it first") from None
 
 
-def _schedule(study: optuna.Study, config: StudyConfig) -> dict[str, Any]:
+def _entry(study: optuna.Study, config: StudyConfig) -> Entry:
     best = summarize(study, "").best
     if best is None:
         raise StudyError(f"study {study.study_name}: it has no complete trial yet, so nothing to export")
     stored = study.user_attrs["config"]
     options = {key: stored["refinement"][key] for key in ("rule", "shift", "output", "peak_guard", "sigma")}
-    return {
+    return Entry(
         **options,
-        "seed": stored["study"]["seed"],
-        "family": stored["schedule"]["family"],
-        "params": best.params,
-        "steps": len(best.betas),
-        "betas": list(best.betas),
-        "gains": stored["data"]["gains"],
-        "study": study.study_name,
-        "storage": shown(config.study.storage),
-        "trial": best.number,
-        "metric": stored["search"]["metric"],
-        "search": {
-            "baseline": study.user_attrs["baseline"]["value"],
-            "value": best.value,
-            "gain": best.gain,
-            "excerpts": len(study.user_attrs["excerpts"]),
-        },
-    }
+        seed=stored["study"]["seed"],
+        family=stored["schedule"]["family"],
+        params=best.params,
+        steps=len(best.betas),
+        betas=best.betas,
+        gains=stored["data"]["gains"],
+        study=study.study_name,
+        storage=shown(config.study.storage),
+        trial=best.number,
+        metric=stored["search"]["metric"],
+        search=SearchScore(
+            baseline=study.user_attrs["baseline"]["value"],
+            value=best.value,
+            gain=best.gain,
+            excerpts=len(study.user_attrs["excerpts"]),
+        ),
+    )
 
 
-def as_csv(document: dict[str, Any]) -> str:
+def as_csv(file: ScheduleFile) -> str:
     """The β table: one line a target and step."""
     rows = ["target,step,beta"]
-    for target, schedule in document["schedules"].items():
-        rows += [f"{target},{n},{beta}" for n, beta in enumerate(schedule["betas"], 1)]
+    for target, entry in file.schedules.items():
+        rows += [f"{target},{n},{beta}" for n, beta in enumerate(entry.betas, 1)]
     return "\n".join(rows) + "\n"
 
 
-def as_toml(document: dict[str, Any]) -> str:
+def as_toml(file: ScheduleFile) -> str:
     """The β table: one table a target."""
     parts = [
-        f'[{target}]\nrule = "{schedule["rule"]}"\nbetas = {_toml_list(schedule["betas"])}\n'
-        for target, schedule in document["schedules"].items()
+        f'[{target}]\nrule = "{entry.rule}"\nbetas = {_toml_list(entry.betas)}\n'
+        for target, entry in file.schedules.items()
     ]
     return "\n".join(parts)
 
@@ -111,8 +122,8 @@ def _toml_list(values: Sequence[float]) -> str:
     return "[" + ", ".join(repr(float(value)) for value in values) + "]"
 
 
-def as_json(document: dict[str, Any]) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+def as_json(file: ScheduleFile) -> str:
+    return json.dumps(file.document(), indent=2, ensure_ascii=False) + "\n"
 
 
 def default_path(config: StudyConfig) -> Path:

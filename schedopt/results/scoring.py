@@ -13,6 +13,7 @@ from schedopt.data import is_track_folder, open_stem_folder, stem_files, track_f
 from schedopt.errors import DataError
 from schedopt.metrics import METRICS, scorer
 
+
 @dataclass(frozen=True)
 class Evaluation:
     """Scores in dB by metric: mean over tracks of each stem, and each track's own."""

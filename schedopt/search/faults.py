@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import logging
 import random
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
+from optuna.trial import TrialState
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 Result = TypeVar("Result")
@@ -24,6 +26,21 @@ PERMANENT = ("readonly", "read-only", "full", "malformed", "not a database", "no
 STORAGE_FAULTS = (StorageInternalError, SQLAlchemyError)
 
 log = logging.getLogger("schedopt")
+
+
+class _PerThread(threading.local):
+    """`inside` a patient call nothing waits again, else the waits would multiply; `hurried` threads do not wait."""
+
+    inside = False
+    hurried = False
+
+
+_thread = _PerThread()
+
+
+def set_hurried(hurried: bool) -> None:
+    """Whether this thread's storage calls are tried once only: someone waits for the program to end."""
+    _thread.hurried = hurried
 
 
 def one_line(error: BaseException) -> str:
@@ -54,19 +71,29 @@ def retried(call: Callable[..., Result]) -> Callable[..., Result]:
 
     @functools.wraps(call)
     def patient(*args: Any, **kwargs: Any) -> Result:
-        for wait in WAITS:
-            try:
-                return call(*args, **kwargs)
-            except STORAGE_FAULTS as error:
-                if not is_passing(error):
-                    raise
-                if wait >= 1:
-                    log.warning("the storage does not answer (%s); trying again in %g s", one_line(error), wait)
-            # Workers that were locked out together must not come back together.
-            time.sleep(wait * random.uniform(0.7, 1.3))
-        return call(*args, **kwargs)
+        if _thread.inside:
+            return call(*args, **kwargs)
+        _thread.inside = True
+        try:
+            return _patiently(lambda: call(*args, **kwargs))
+        finally:
+            _thread.inside = False
 
     return patient
+
+
+def _patiently(call: Callable[[], Result]) -> Result:
+    for wait in WAITS:
+        try:
+            return call()
+        except STORAGE_FAULTS as error:
+            if _thread.hurried or not is_passing(error):
+                raise
+            if wait >= 1:
+                log.warning("the storage does not answer (%s); trying again in %g s", one_line(error), wait)
+        # Workers that were locked out together must not come back together.
+        time.sleep(wait * random.uniform(0.7, 1.3))
+    return call()
 
 
 class PatientStorage(RDBStorage):
@@ -78,6 +105,22 @@ class PatientStorage(RDBStorage):
             super().record_heartbeat(trial_id)
         except STORAGE_FAULTS as error:
             log.debug("no heartbeat for trial %d: %s", trial_id, one_line(error))
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """As Optuna's; a result that was written although the connection broke before the answer is no fault."""
+        tries = 0
+
+        def write() -> bool:
+            nonlocal tries
+            tries += 1
+            return super(PatientStorage, self).set_trial_state_values(trial_id, state, values)
+
+        try:
+            return retried(write)()
+        except UpdateFinishedTrialError:
+            if tries > 1 and self.get_trial(trial_id).state == state:
+                return True
+            raise
 
 
 # Optuna's cache in front of the storage calls some private ones.
@@ -95,7 +138,6 @@ for _name in (
     "set_study_system_attr",
     "set_study_user_attr",
     "set_trial_intermediate_value",
-    "set_trial_state_values",
     "set_trial_system_attr",
     "set_trial_user_attr",
     "_create_new_trial",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -11,9 +12,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from schedopt.errors import StudyError
-from schedopt.search.faults import STORAGE_FAULTS, one_line
-from schedopt.search.owners import owner, release_dead, release_own, retry
+from schedopt.search.faults import STORAGE_FAULTS, one_line, set_hurried
+from schedopt.search.owners import is_dead, owner, release, release_dead, release_own, retry
 from schedopt.search.storage import shown, start_lock
+from schedopt.search.study import changed_versions
 
 MAX_FAILURES_IN_A_ROW = 3
 """After so many failed trials one behind the other the fault is not the trial's."""
@@ -45,6 +47,7 @@ def work(
     """
     failures = 0
     last = ""
+    set_hurried(False)
 
     def after(study: optuna.Study, trial: FrozenTrial) -> None:
         nonlocal failures, last
@@ -56,19 +59,40 @@ def work(
 
     try:
         release_own(study)
+        notes: dict[str, Any] = {"owner": owner()}
+        if changed := changed_versions(study):
+            notes["versions"] = changed
         while not stop() and not _is_exhausted(study):
             release_dead(study)
-            if _count(study, TrialState.COMPLETE, TrialState.PRUNED) >= trials:
+            if _count(study, TrialState.COMPLETE, TrialState.PRUNED) >= trials and not _unowned(study):
                 return
-            if not _start_one(study, objective, trials, after):
+            if not _start_one(study, objective, trials, after, notes):
                 time.sleep(WAIT_SECONDS)
             if failures >= MAX_FAILURES_IN_A_ROW:
                 raise StudyError(f"study {study.study_name}: {failures} trials failed in a row, the last: {last}")
     except KeyboardInterrupt:
-        release_own(study)
+        release_interrupted(study)
         raise
     except STORAGE_FAULTS as error:
         raise StudyError(storage_lost(study, error)) from None
+
+
+def release_interrupted(study: optuna.Study) -> None:
+    """Queue again what this process, and those of this machine that have ended, left running.
+
+    A storage that does not answer is not waited for: whoever goes on with the study sees that the owner is gone.
+    """
+    backend: Any = getattr(study._storage, "_backend", study._storage)
+    mine = owner()
+
+    def is_lost(trial: FrozenTrial) -> bool:
+        # Between a trial's start and its owner's note the lock is held: one without a note was cut off there.
+        whose = trial.user_attrs.get("owner", mine)
+        return whose == mine or is_dead(whose)
+
+    set_hurried(True)
+    with contextlib.suppress(*STORAGE_FAULTS, StudyError), start_lock(backend, study.study_name):
+        release(study, is_lost, "interrupted", retry)
 
 
 def storage_lost(study: optuna.Study, error: BaseException) -> str:
@@ -81,24 +105,35 @@ def storage_lost(study: optuna.Study, error: BaseException) -> str:
 
 
 def _start_one(
-    study: optuna.Study, objective: Objective, trials: int, after: Callable[[optuna.Study, FrozenTrial], None]
+    study: optuna.Study,
+    objective: Objective,
+    trials: int,
+    after: Callable[[optuna.Study, FrozenTrial], None],
+    notes: dict[str, Any],
 ) -> bool:
-    """Run one trial, unless those that others run may be enough; whether one was run."""
+    """Run one trial that carries `notes`, unless those that others run may be enough; whether one was run."""
     backend: Any = getattr(study._storage, "_backend", study._storage)
     with start_lock(backend, study.study_name) as leave:
         taken = _count(study, TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
         if taken >= trials:
             return False
-        study.optimize(_guarded(study, objective, leave), n_trials=1, catch=(Exception,), callbacks=[after])
+        try:
+            study.optimize(_guarded(study, objective, leave, notes), n_trials=1, catch=(Exception,), callbacks=[after])
+        except AssertionError as error:
+            # Optuna, when it cannot write a trial's end, asserts that the trial has one.
+            if isinstance(error.__context__, STORAGE_FAULTS):
+                raise error.__context__ from None
+            raise
     return True
 
 
-def _guarded(study: optuna.Study, objective: Objective, leave: Callable[[], None]) -> Objective:
+def _guarded(study: optuna.Study, objective: Objective, leave: Callable[[], None], notes: dict[str, Any]) -> Objective:
     """`objective` that says whose trial it is, lets others start theirs, and notes why it failed."""
 
     def guarded(trial: optuna.Trial) -> float:
         try:
-            trial.set_user_attr("owner", owner())
+            for name, value in notes.items():
+                trial.set_user_attr(name, value)
         finally:
             leave()
         try:
@@ -106,8 +141,10 @@ def _guarded(study: optuna.Study, objective: Objective, leave: Callable[[], None
         except optuna.TrialPruned:
             raise
         except KeyboardInterrupt:
-            trial.set_user_attr("failure", "interrupted")
-            retry(study, study._storage.get_trial(trial._trial_id))
+            set_hurried(True)
+            with contextlib.suppress(*STORAGE_FAULTS):
+                trial.set_user_attr("failure", "interrupted")
+                retry(study, study._storage.get_trial(trial._trial_id))
             raise
         except STORAGE_FAULTS:
             raise
@@ -121,6 +158,12 @@ def _guarded(study: optuna.Study, objective: Objective, leave: Callable[[], None
 
 def _count(study: optuna.Study, *states: TrialState) -> int:
     return len(study.get_trials(deepcopy=False, states=states))
+
+
+def _unowned(study: optuna.Study) -> bool:
+    """Whether a running trial has not said whose it is: just started, or left by a process that died just then."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return any("owner" not in trial.user_attrs for trial in running)
 
 
 def _is_exhausted(study: optuna.Study) -> bool:

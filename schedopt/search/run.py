@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -11,6 +13,7 @@ from optuna.storages import BaseStorage
 from schedopt.config import StudyConfig
 from schedopt.errors import StudyError
 from schedopt.schedules import Schedule, line, round_betas, zeros
+from schedopt.search._dask import connect
 from schedopt.search.faults import STORAGE_FAULTS, one_line
 from schedopt.search.loop import work
 from schedopt.search.objective import Objective, Outcome
@@ -23,11 +26,14 @@ from schedopt.search.watcher import Silent, Watcher
 from schedopt.search.workbench import Workbench
 
 
-def run(config: StudyConfig, *, trust_pickle: bool = False, watcher: Watcher | None = None) -> list[Summary]:
+def run(
+    config: StudyConfig, *, trust_pickle: bool = False, watcher: Watcher | None = None, dask: str | None = None
+) -> list[Summary]:
     """Run or resume the study of `config` (one study a target) until it has the trials asked for.
 
     A study that has them already costs no pass. Every finished trial is in the storage before the next starts.
-    With several workers each is a process of its own, with the model and the excerpts loaded once.
+    With several workers each is a process of its own, with the model and the excerpts loaded once. `dask` is the
+    address of a Dask scheduler whose worker processes search instead.
 
     Raises:
         SchedoptError: model, data or storage cannot be used, the stored study differs, or trials keep failing.
@@ -35,14 +41,28 @@ def run(config: StudyConfig, *, trust_pickle: bool = False, watcher: Watcher | N
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     watcher = watcher or Silent()
     storage = open_storage(config.study.storage)
-    bench = Workbench.prepare(config, trust_pickle=trust_pickle)
-    try:
-        return [_run_one(bench, storage, target, watcher, trust_pickle) for target in config.refinement.targets]
-    except STORAGE_FAULTS as error:
-        raise StudyError(f"{shown(config.study.storage)}: the storage failed: {one_line(error)}") from None
+    with contextlib.ExitStack() as stack:
+        # A cluster is asked before the model is loaded, which takes a while.
+        several = _several(config, dask, trust_pickle, stack)
+        bench = Workbench.prepare(config, trust_pickle=trust_pickle)
+        try:
+            return [_run_one(bench, storage, target, watcher, several) for target in config.refinement.targets]
+        except STORAGE_FAULTS as error:
+            raise StudyError(f"{shown(config.study.storage)}: the storage failed: {one_line(error)}") from None
 
 
-def _run_one(bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, trust_pickle: bool) -> Summary:
+Several = Callable[[optuna.Study, StudyConfig, str, Callable[[], None]], None]
+"""Lets several processes search in a study of a target, calling its last argument now and then."""
+
+
+def _several(config: StudyConfig, dask: str | None, trust_pickle: bool, stack: contextlib.ExitStack) -> Several | None:
+    """How several workers are run; None for one, in this process."""
+    if dask is not None:
+        return functools.partial(stack.enter_context(connect(dask)).work, trust_pickle=trust_pickle)
+    return None if config.study.workers == 1 else functools.partial(work_in_pool, trust_pickle=trust_pickle)
+
+
+def _run_one(bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, several: Several | None) -> Summary:
     config, url = bench.config, shown(bench.config.study.storage)
     objective = bench.objective(target, watcher.excerpt)
     study = open_study(bench, objective, storage, target)
@@ -51,10 +71,10 @@ def _run_one(bench: Workbench, storage: BaseStorage, target: str, watcher: Watch
     if summary.finished >= config.study.trials:
         return summary
     report = functools.partial(_report, study, url, watcher)
-    if config.study.workers == 1:
+    if several is None:
         work(study, objective, config.study.trials, on_trial=report)
     else:
-        work_in_pool(config, target, report, trust_pickle=trust_pickle)
+        several(study, config, target, report)
     return summarize(study, url)
 
 
@@ -75,7 +95,7 @@ def open_study(bench: Workbench, objective: Objective, storage: BaseStorage, tar
         study = create_or_load(
             storage,
             name,
-            identity(config, target, bench.separator.fingerprint, bench.excerpts),
+            identity(config, target, bench.separator, bench.excerpts),
             make_sampler(config),
             make_pruner(config.search.pruner, len(objective.units)),
         )

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import optuna
 import sqlalchemy
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from optuna.storages import RDBStorage
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from schedopt.errors import StudyError
-from schedopt.search.faults import PatientStorage, one_line
+from schedopt.search._mounts import network_file_system
+from schedopt.search.faults import PatientStorage, one_line, retried
 from schedopt.search.owners import retry_once
 
 BUSY_SECONDS = 60
@@ -26,6 +28,19 @@ BUSY_SECONDS = 60
 HEARTBEAT_SECONDS = 10
 GRACE_SECONDS = 60
 """A running trial whose process gave no sign for this long is taken for dead and tried again, once."""
+
+LOCK_SECONDS = 120
+"""A PostgreSQL server takes the start lock back from a machine that is silent for so long."""
+
+POSTGRESQL_OPTIONS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+"""Seconds after which a server that is switched off counts as away; the system's own keepalive waits for hours."""
+
+log = logging.getLogger("schedopt")
 
 
 def open_storage(url: str, *, create: bool = True) -> RDBStorage:
@@ -42,25 +57,35 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
             the password.
     """
     parsed = _parse(url)
-    if not parsed.drivername.startswith("sqlite"):
-        return _opened(parsed, lambda: _connect(parsed, {"pool_pre_ping": True}))
+    if parsed.get_backend_name() != "sqlite":
+        options = {"pool_pre_ping": True, "connect_args": _connect_args(parsed)}
+        return _opened(parsed, lambda: _connect(parsed, options))
     path = _sqlite_path(parsed)
     if path is None:
         raise StudyError(f"{shown(parsed)}: a study must outlive the command; name a file, not memory")
     if not path.exists() and not create:
         raise StudyError(f"{path}: there is no such database; run a study first")
     _check_sqlite_file(path)
+    network = network_file_system(path.parent)
+    if network is not None and create:
+        log.warning(
+            "%s lies on a network file system (%s), where SQLite may lose writes; a PostgreSQL storage is safe",
+            path,
+            network,
+        )
     # Of several processes that create the tables at once, Optuna lets all but one die.
-    with FileLock(f"{path}.lock", timeout=BUSY_SECONDS):
-        return _opened(parsed, lambda: _connect_sqlite(parsed))
+    with _file_lock(path):
+        return _opened(parsed, lambda: _connect_sqlite(parsed, "WAL" if network is None else "DELETE"))
 
 
 def shown(url: str | URL) -> str:
-    """`url` for people and logs: without its password."""
+    """`url` for people and logs: without its password, which may also stand in the query."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        parsed = make_url(url)
     except ArgumentError:
         return "the storage URL"
+    hidden = {key: "hidden" for key in parsed.query if "pass" in key.lower()}
+    return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def _parse(url: str) -> URL:
@@ -79,9 +104,9 @@ def _sqlite_path(url: URL) -> Path | None:
 def _check_sqlite_file(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.tell()
-        head = path.open("rb").read(16)
+        with path.open("a+b") as file:
+            file.seek(0)
+            head = file.read(16)
     except OSError as error:
         raise StudyError(f"{path}: the database cannot be written: {error.strerror}") from None
     if head and head != b"SQLite format 3\x00":
@@ -102,23 +127,30 @@ def _opened(url: URL, connect: Callable[[], RDBStorage]) -> RDBStorage:
     raise AssertionError("unreachable")
 
 
-def _connect(url: URL, engine_kwargs: dict[str, object]) -> RDBStorage:
+def _connect_args(url: URL) -> dict[str, int]:
+    """Options of libpq, where the driver is built on it; those in the URL win."""
+    if url.drivername not in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
+        return {}
+    return {key: value for key, value in POSTGRESQL_OPTIONS.items() if key not in url.query}
+
+
+def _connect(url: URL, engine_kwargs: Mapping[str, object]) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return PatientStorage(
             url.render_as_string(hide_password=False),
-            engine_kwargs=engine_kwargs,
+            engine_kwargs=dict(engine_kwargs),
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
             heartbeat_stale_trial_callback=retry_once,
         )
 
 
-def _connect_sqlite(url: URL) -> RDBStorage:
+def _connect_sqlite(url: URL, journal: str) -> RDBStorage:
     storage = _connect(url, {"connect_args": {"timeout": BUSY_SECONDS}})
     with storage.engine.connect() as connection:
         # Kept in the file: every later connection has it too.
-        connection.execute(sqlalchemy.text("PRAGMA journal_mode=WAL"))
+        connection.execute(sqlalchemy.text(f"PRAGMA journal_mode={journal}"))
     return storage
 
 
@@ -132,15 +164,64 @@ def start_lock(storage: RDBStorage, study: str) -> Iterator[Callable[[], None]]:
     with contextlib.ExitStack() as stack:
         kind = storage.engine.dialect.name
         if kind == "sqlite":
-            stack.enter_context(FileLock(f"{storage.engine.url.database}.lock", timeout=BUSY_SECONDS))
+            stack.enter_context(_file_lock(Path(str(storage.engine.url.database))))
         elif kind in ("postgresql", "mysql", "mariadb"):
-            connection = stack.enter_context(storage.engine.connect())
             key = zlib.crc32(f"schedopt {study}".encode())
-            take, leave = (
-                ("SELECT pg_advisory_lock(:key)", "SELECT pg_advisory_unlock(:key)")
-                if kind == "postgresql"
-                else (f"SELECT GET_LOCK(:key, {BUSY_SECONDS})", "SELECT RELEASE_LOCK(:key)")
-            )
-            connection.execute(sqlalchemy.text(take), {"key": key})
-            stack.callback(lambda: connection.execute(sqlalchemy.text(leave), {"key": key}))
+            take = _postgresql_lock if kind == "postgresql" else _mysql_lock
+            connection = retried(lambda: _locked(storage, take, key))()
+            stack.callback(_unlock, connection, key)
         yield stack.close
+
+
+@contextlib.contextmanager
+def _file_lock(database: Path) -> Iterator[None]:
+    """Hold the lock file of a SQLite database.
+
+    Raises:
+        StudyError: it cannot be written, or another process does not give it back.
+    """
+    lock = FileLock(f"{database}.lock", timeout=BUSY_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise StudyError(f"{database}.lock: another process has held it for {BUSY_SECONDS} s; is it stopped?") from None
+    except OSError as error:
+        raise StudyError(f"{database}.lock: the lock file cannot be written: {error.strerror or error}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _locked(storage: RDBStorage, take: Callable[[Connection, int], None], key: int) -> Connection:
+    connection = storage.engine.connect()
+    try:
+        take(connection, key)
+    except BaseException:
+        # The server may have given the lock although the answer got lost.
+        connection.invalidate()
+        connection.close()
+        raise
+    return connection
+
+
+def _postgresql_lock(connection: Connection, key: int) -> None:
+    """A lock that ends with its transaction, thus with the connection, however that ends."""
+    connection.execute(sqlalchemy.text(f"SET LOCAL idle_in_transaction_session_timeout = '{LOCK_SECONDS}s'"))
+    connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+
+def _mysql_lock(connection: Connection, key: int) -> None:
+    connection.execute(sqlalchemy.text(f"SELECT GET_LOCK(:key, {BUSY_SECONDS})"), {"key": key})
+
+
+def _unlock(connection: Connection, key: int) -> None:
+    """End the connection's transaction and locks. A connection that broke has lost them already."""
+    with contextlib.suppress(SQLAlchemyError):
+        if connection.dialect.name != "postgresql":
+            # MySQL's locks belong to the connection, which would go back to the pool with them.
+            connection.execute(sqlalchemy.text("SELECT RELEASE_LOCK(:key)"), {"key": key})
+        connection.close()
+        return
+    connection.invalidate()
+    connection.close()

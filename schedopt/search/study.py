@@ -1,9 +1,11 @@
 """Studies in their storage: names, attributes, creation, the check before resuming, and what they hold.
 
 A study is an ordinary Optuna study. Study attributes: `schedopt` (format version), `config`, `versions`,
-`separator` and `data` (fingerprints), `excerpts`, `left_out`, `baseline` and `line` (mean score by step, dB).
+`separator`, `weights` and `data` (fingerprints), `excerpts`, `left_out`, `baseline` and `line` (mean score by
+step, dB).
 Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`,
-`passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`), `failure` (why a trial failed).
+`passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`), `failure` (why a trial failed), `owner`
+(machine and process), `retry_of` (the trial that it tries again), `versions` (those that are not the study's).
 """
 
 from __future__ import annotations
@@ -22,12 +24,17 @@ from optuna.trial import FrozenTrial, TrialState
 import schedopt
 from schedopt.config import StudyConfig
 from schedopt.errors import StudyError
+from schedopt.separator import Separator
 from schedopt.types import Excerpt
 
 FORMAT = 1
 PACKAGES = ("demucs", "mir_eval", "musdb", "numpy", "optuna", "scipy", "torch")
 
-FREE_KEYS = {"study": ("name", "storage", "trials", "workers"), "separator": ("device",)}
+FREE_KEYS = {
+    "study": ("name", "storage", "trials", "workers"),
+    "separator": ("device",),
+    "store": ("memory", "disk", "folder"),
+}
 """Keys that may differ when a study is resumed: they change where and how long it runs, not what a trial is."""
 
 
@@ -37,7 +44,7 @@ def study_name(config: StudyConfig, target: str) -> str:
     return name if len(config.refinement.targets) == 1 else f"{name}-{target}"
 
 
-def identity(config: StudyConfig, target: str, separator: str, excerpts: Sequence[Excerpt]) -> dict[str, Any]:
+def identity(config: StudyConfig, target: str, separator: Separator, excerpts: Sequence[Excerpt]) -> dict[str, Any]:
     """What makes a study this study, as attributes: its settings, and fingerprints of model and data."""
     settings = config.model_dump(mode="json")
     for section, keys in FREE_KEYS.items():
@@ -45,7 +52,7 @@ def identity(config: StudyConfig, target: str, separator: str, excerpts: Sequenc
             settings[section].pop(key)
     settings["refinement"]["target"] = target
     data = hashlib.sha256("".join(e.fingerprint for e in excerpts).encode()).hexdigest()[:16]
-    return {"config": settings, "separator": separator, "data": data}
+    return {"config": settings, "separator": separator.fingerprint, "weights": separator.weights, "data": data}
 
 
 def versions() -> dict[str, str]:
@@ -87,20 +94,37 @@ def create_or_load(
         for key, value in {**wanted, "versions": versions(), "schedopt": FORMAT}.items():
             study.set_user_attr(key, value)
         return study
-    differing = _differences(stored, wanted)
-    if differing:
-        raise StudyError(
-            f"study {name} is there already with other settings ({'; '.join(differing)});"
-            " restore them or choose another study.name"
-        )
+    check_same(study, wanted)
     return study
 
 
+def check_same(study: optuna.Study, wanted: Mapping[str, Any]) -> None:
+    """Raise a `StudyError` that holds the differing lines where the stored `study` is not the `wanted` one."""
+    differing = _differences(study.user_attrs, wanted)
+    if differing:
+        raise StudyError(
+            f"study {study.study_name} is there already with other settings ({'; '.join(differing)});"
+            " restore them or choose another study.name"
+        )
+
+
+def changed_versions(study: optuna.Study) -> dict[str, str]:
+    """Versions here that are not those the study was made with; none for a study that schedopt did not make."""
+    stored = study.user_attrs.get("versions")
+    return {} if stored is None else {name: now for name, now in versions().items() if stored.get(name) != now}
+
+
+PLACES = {"data.source": "data", "separator.model": "separator"}
+"""Settings that only say where something lies, and the fingerprint that says whether it is the same thing."""
+
+
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    before, now = _flat(stored.get("config", {})), _flat(wanted["config"])
+    before, now = flat(stored.get("config", {})), flat(wanted["config"])
+    # The same songs or weights in another folder, or on another machine, are the same.
+    same_things = {key for key, mark in PLACES.items() if stored.get(mark) == wanted[mark]}
     lines = [
         f"{key}: was {before.get(key)!r}, is {now.get(key)!r}"
-        for key in sorted({*before, *now})
+        for key in sorted({*before, *now} - same_things)
         if before.get(key) != now.get(key)
     ]
     for key, what in (("separator", "the model's weights or settings"), ("data", "the excerpts' samples")):
@@ -109,14 +133,15 @@ def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[s
     return lines
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `section.key` → value."""
+    found: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 @dataclass(frozen=True)

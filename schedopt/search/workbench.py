@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
-from schedopt.config import StudyConfig
-from schedopt.data import cut_excerpts, load_tracks
+from schedopt.config import StoreSection, StudyConfig
+from schedopt.data import Split, cut_excerpts, load_tracks
+from schedopt.disk import DiskStore, default_folder
 from schedopt.evaluation import Evaluator
 from schedopt.search.objective import Objective, OnExcerpt
 from schedopt.separator import Separator, load_separator
@@ -23,11 +24,11 @@ class Workbench:
     config: StudyConfig
     separator: Separator
     excerpts: Sequence[Excerpt]
-    store: Store[Any] = field(default_factory=Store)
+    store: Store
 
     @classmethod
-    def prepare(cls, config: StudyConfig, *, trust_pickle: bool = False) -> Workbench:
-        """Load the model and cut the search excerpts; no pass yet.
+    def prepare(cls, config: StudyConfig, *, split: Split = "search", trust_pickle: bool = False) -> Workbench:
+        """Load the model and cut the excerpts of one side of the split; no pass yet.
 
         Raises:
             SeparatorError, DataError: the model or the tracks cannot be used.
@@ -39,9 +40,9 @@ class Workbench:
             overlap=config.separator.overlap,
             trust_pickle=trust_pickle,
         )
-        tracks = load_tracks(config.data.source, "search", config.data.tracks)
+        tracks = load_tracks(config.data.source, split, config.data.tracks)
         excerpts = cut_excerpts(tracks, config.data.excerpt, config.data.excerpts_per_track)
-        return cls(config, separator, excerpts)
+        return cls(config, separator, excerpts, make_store(config.store))
 
     def objective(self, target: str, on_excerpt: OnExcerpt | None = None) -> Objective:
         """The objective of the study of `target` (a stem, or `all` for one schedule shared by all stems)."""
@@ -82,3 +83,11 @@ class Workbench:
             sigma=options.sigma,
             seed=self.config.study.seed,
         )
+
+
+def make_store(section: StoreSection) -> Store:
+    """The store that `[store]` asks for: memory of this process, and disk that all processes share."""
+    gib = 2**30
+    folder = Path(section.folder).expanduser() if section.folder else default_folder()
+    disk = DiskStore(folder, int(section.disk * gib)) if section.disk else None
+    return Store(int(section.memory * gib), disk)

@@ -87,17 +87,21 @@ def make_bag(models: Sequence[Model], weights: Any, segment: Any, source: str) -
     return bag
 
 
-def fingerprint(bag: Bag, segment: float | None, overlap: float, precision: str) -> str:
-    """16 hex digits that change with anything that changes an estimate; reads every weight once."""
-    digest = hashlib.sha256()
-    settings = [bag.weights, segment and str(Fraction(segment)), overlap, precision]
-    digest.update(json.dumps(settings, default=list).encode())
+def weights_fingerprint(bag: Bag) -> str:
+    """16 hex digits over the networks alone: classes, arguments, weights of each and in the bag; reads them once."""
+    digest = hashlib.sha256(json.dumps(bag.weights).encode())
     for model in bag.models:
         digest.update(json.dumps(_constructor(model), sort_keys=True, default=str).encode())
         for name, tensor in model.state_dict().items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(_bytes(tensor))
     return digest.hexdigest()[:16]
+
+
+def fingerprint(weights: str, segment: float | None, overlap: float, precision: str) -> str:
+    """16 hex digits that change with anything that changes an estimate; `weights` is `weights_fingerprint`'s."""
+    settings = [weights, segment and str(Fraction(segment)), overlap, precision]
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
 
 def _constructor(model: Model) -> list[Any]:

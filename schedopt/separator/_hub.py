@@ -43,6 +43,11 @@ class HubRepo:
                 raise SeparatorError(f"hf://{self.namespace}/{self.model} is not of the form hf://namespace/name")
 
     @property
+    def name(self) -> str:
+        """As demucs takes it."""
+        return self.model if self.namespace == DEFAULT_NAMESPACE else f"hf://{self.namespace}/{self.model}"
+
+    @property
     def repo_id(self) -> str:
         return f"{self.namespace}/{hf_repo_name(self.model)}"
 
@@ -81,7 +86,7 @@ class HubRepo:
             raise self._unreachable(_line(error)) from None
         except _refusals() as error:
             raise NotOnHubError(
-                f"hf://{self.namespace}/{self.model}: the hub has no {filename} in {self.repo_id},"
+                f"{self.name}: the hub has no {filename} in {self.repo_id},"
                 f" or it needs a login ({type(error).__name__})"
             ) from None
         except PermissionError as error:
@@ -95,7 +100,7 @@ class HubRepo:
         cache = self.cache_dir or Path(constants.HF_HUB_CACHE)
         folder = f"models--{self.repo_id.replace('/', '--')}"
         return UnreachableError(
-            f"{self.model} is not in the Hugging Face cache ({cache}) and the hub cannot be reached ({reason});"
+            f"{self.name} is not in the Hugging Face cache ({cache}) and the hub cannot be reached ({reason});"
             f" run once with a network, or copy the folder {folder} into the cache from a machine that has it"
         )
 

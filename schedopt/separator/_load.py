@@ -13,6 +13,7 @@ from torch import nn
 
 from schedopt.errors import SeparatorError
 from schedopt.separator._bagfile import SIGNATURE, read_bag
+from schedopt.separator._device import resolve_device, resolve_precision
 from schedopt.separator._hub import HubRepo, NotOnHubError, UnreachableError, parse_hub_name
 from schedopt.separator._pickles import archive_names, read_archive, read_folder_model
 from schedopt.separator._weights import read_model
@@ -51,12 +52,14 @@ def load_separator(
     Raises:
         SeparatorError: one line on what is missing, broken or not allowed.
     """
+    place = resolve_device(device)  # before anything is fetched
+    kind = resolve_precision(precision, place)
     loaded = _find(model, trust_pickle, None if cache_dir is None else Path(cache_dir))
     separator = Separator.from_model(
         loaded,
         name=model,
-        device=device,
-        precision=precision,
+        device=str(place),
+        precision=kind,
         overlap=overlap,
         segment=segment,
         batch_segments=batch_segments,

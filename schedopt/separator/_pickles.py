@@ -6,8 +6,8 @@ So only what the user vouches for is loaded, or what demucs' own archive holds, 
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def _archived(signature: str, offline: bool) -> nn.Module:
 def _as_one_line(what: str) -> Iterator[None]:
     """Turns all that an unpickling can throw, and demucs' own exits, into one line; keeps stdout clean."""
     try:
-        with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(sys.stderr):
+        with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(io.StringIO()):
             yield
     except SystemExit:
         raise SeparatorError(f"{what}: quantised weights need the package diffq: pip install diffq") from None

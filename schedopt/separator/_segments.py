@@ -6,6 +6,7 @@ segments of several mixtures may share a forward pass. Waves are (channels, samp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -63,6 +64,8 @@ def cut_for(model: Model, overlap: float, segment: float | None) -> Cut:
     if not 0 <= overlap < 1:
         raise SeparatorError(f"overlap {overlap:g} is not in [0, 1)")
     seconds = model.segment if segment is None else segment
+    if not 0 < seconds < math.inf:
+        raise SeparatorError(f"segment {float(seconds):g} is not a number of seconds above 0")
     length = int(model.samplerate * seconds)
     stride = int((1 - overlap) * length)
     if stride < 1:

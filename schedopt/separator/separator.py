@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from schedopt.errors import SeparatorError
-from schedopt.separator._bag import Bag, bag_of, fingerprint
+from schedopt.separator._bag import Bag, bag_of, fingerprint, weights_fingerprint
 from schedopt.separator._device import arithmetic, batch_for, resolve_device, resolve_precision
+from schedopt.separator._partial import transforming_only
 from schedopt.separator._segments import Cut, cut_for, separate_segments
 
 
@@ -27,7 +28,8 @@ class Separator:
         stems: in the model's own order.
         sample_rate: Hz.
         channels: of the mixture and of each estimate.
-        fingerprint: 16 hex digits over classes, arguments, weights, segment, overlap and precision.
+        fingerprint: 16 hex digits over `weights`, segment, overlap and precision.
+        weights: 16 hex digits over classes, arguments and weights alone.
         device: where the networks run.
         precision: `float32` or `bfloat16`.
         batch_segments: the most segments that go through a network at once.
@@ -38,6 +40,7 @@ class Separator:
     sample_rate: int
     channels: int
     fingerprint: str
+    weights: str
     device: torch.device
     precision: str
     batch_segments: int
@@ -74,12 +77,14 @@ class Separator:
         model.to(place).eval().requires_grad_(False)
         bag = bag_of(model, name)
         cuts = tuple(cut_for(one, overlap, segment) for one in bag.models)
+        weights = weights_fingerprint(bag)
         return cls(
             name=name,
             stems=bag.stems,
             sample_rate=bag.sample_rate,
             channels=bag.channels,
-            fingerprint=fingerprint(bag, segment, overlap, kind),
+            fingerprint=fingerprint(weights, segment, overlap, kind),
+            weights=weights,
             device=place,
             precision=kind,
             batch_segments=batch,
@@ -131,7 +136,8 @@ class Separator:
             if not places:
                 continue
             chosen = [wanted[place] for place in places]
-            estimates = separate_segments(model, cut, waves, chosen, self.device, self.batch_segments)
+            with transforming_only(model, chosen) as network:
+                estimates = separate_segments(network, cut, waves, chosen, self.device, self.batch_segments)
             for place, stem, estimate in zip(places, chosen, estimates.unbind(1), strict=True):
                 out[:, place] += estimate[..., shift:] * weights[stem]
         for place, stem in enumerate(wanted):

@@ -1,0 +1,202 @@
+"""A list of trials evaluated by schedopt and by the straightforward way: `python -m benchmarks.study`.
+
+The straightforward way is what the method's report describes: per trial and excerpt mix, normalise, `apply_model`
+N+1 times, `bss_eval_sources` of mir_eval on all four stems. Both get all cores and the same trials; their values
+are compared. The straightforward way's cost grows with the number of trials exactly, so it is timed on `--plain`
+of them and scaled; ours is timed on all, since what it shares depends on how many there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mir_eval
+import numpy as np
+import optuna
+import torch
+from demucs.apply import apply_model
+from demucs.htdemucs import HTDemucs
+from torch import nn
+
+from benchmarks._harness import table, write_result
+from schedopt.config import StudyConfig, make_config
+from schedopt.data import cut_excerpts, load_tracks, mix
+from schedopt.evaluation import Evaluator
+from schedopt.schedules import Schedule
+from schedopt.search.objective import Objective
+from schedopt.search.samplers import make_sampler
+from schedopt.separator import Separator
+from schedopt.store import Store
+from schedopt.trajectory import Refinement
+from schedopt.types import STEMS, Excerpt
+
+TARGET = "vocals"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model with the excerpts and the number of trials it is timed on."""
+
+    name: str
+    model: nn.Module
+    excerpts: Sequence[Excerpt]
+    plain_trials: int
+
+
+def htdemucs_sized() -> HTDemucs:
+    """htdemucs' architecture (41.5 M parameters) with random weights: the time is the same, the music is not."""
+    torch.manual_seed(0)
+    return HTDemucs(
+        list(STEMS), channels=48, growth=2, nfft=4096, t_layers=5, t_heads=8, bottom_channels=512, segment=7.8
+    ).eval()
+
+
+def demo_model() -> nn.Module:
+    from importlib import resources
+
+    from demucs.hf import load_safetensors_model
+
+    path = resources.files("schedopt.demo") / "weights" / "demo.safetensors"
+    model: nn.Module = load_safetensors_model(str(path))
+    return model.eval()
+
+
+def excerpts(count: int, seconds: float) -> Sequence[Excerpt]:
+    return cut_excerpts(load_tracks("demo", "search", count), seconds)
+
+
+def config(trials: int, **sections: dict[str, Any]) -> StudyConfig:
+    return make_config({"study": {"name": "benchmark", "trials": trials}, **sections})
+
+
+def propose(case: Case, separator: Separator, settings: StudyConfig, trials: int) -> list[Schedule]:
+    """The schedules that a study with default settings tries, in its order."""
+    objective = Objective(
+        [Evaluator(separator, case.excerpts, Refinement(TARGET))],
+        settings.family(),
+        resolution=settings.schedule.resolution,
+        pruner="none",
+    )
+    study = optuna.create_study(direction="maximize", sampler=make_sampler(settings))
+    study.optimize(objective, n_trials=trials)
+    schedules = []
+    for trial in study.trials:
+        schedules.append(settings.family().make(trial.params, settings.schedule.resolution))
+    return schedules
+
+
+def ours(separator: Separator, case: Case, schedules: Sequence[Schedule], every_step: bool) -> tuple[float, Any, int]:
+    """Seconds (model loaded, nothing kept from before), values by trial, passes."""
+    began = time.perf_counter()
+    evaluator = Evaluator(separator, case.excerpts, Refinement(TARGET), store=Store())
+    values = [evaluator.scores(betas, every_step=every_step).mean(axis=0) for betas in schedules]
+    return time.perf_counter() - began, values, evaluator.passes.run
+
+
+def straightforward(case: Case, schedules: Sequence[Schedule], every_step: bool) -> tuple[float, Any]:
+    """Seconds and values by trial of the plain loop."""
+    began = time.perf_counter()
+    values = [
+        np.mean([_plain_trial(case.model, excerpt, betas, every_step) for excerpt in case.excerpts], axis=0)
+        for betas in schedules
+    ]
+    return time.perf_counter() - began, values
+
+
+def _plain_trial(model: nn.Module, excerpt: Excerpt, betas: Schedule, every_step: bool) -> list[float]:
+    y = mix(excerpt.references)
+    k = STEMS.index(TARGET)
+    estimates = _plain_pass(model, y)
+    scores = [_plain_sdr(excerpt, estimates, k)] if every_step else []
+    for beta in betas:
+        estimates = _plain_pass(model, (1 - beta) * y + beta * estimates[k])
+        if every_step:
+            scores.append(_plain_sdr(excerpt, estimates, k))
+    return scores if every_step else [_plain_sdr(excerpt, estimates, k)]
+
+
+def _plain_pass(model: nn.Module, y: torch.Tensor) -> torch.Tensor:
+    mono = y.mean(0)
+    with torch.no_grad():
+        out = apply_model(model, ((y - mono.mean()) / (mono.std() + 1e-8))[None], shifts=0, overlap=0.25)[0]
+    estimates: torch.Tensor = out * (mono.std() + 1e-8) + mono.mean()
+    return estimates
+
+
+def _plain_sdr(excerpt: Excerpt, estimates: torch.Tensor, k: int) -> float:
+    """SDR of stem k, channels averaged, by mir_eval on all four stems as the report does."""
+    by_channel = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        for channel in range(2):
+            sdr, *_ = mir_eval.separation.bss_eval_sources(
+                excerpt.references[:, channel].double().numpy(),
+                estimates[:, channel].double().numpy(),
+                compute_permutation=False,
+            )
+            by_channel.append(float(sdr[k]))
+    return float(np.mean(by_channel))
+
+
+def compare(case: Case, trials: Sequence[int], precisions: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for each precision, number of trials and way of scoring."""
+    settings = config(max(trials))
+    schedules = propose(case, Separator.from_model(case.model, device="cpu"), settings, max(trials))
+    rows = []
+    for every_step in (False, True):
+        seconds_plain, values_plain = straightforward(case, schedules[: case.plain_trials], every_step)
+        for precision in precisions:
+            separator = Separator.from_model(case.model, device="cpu", precision=precision)
+            for count in trials:
+                seconds, values, passes = ours(separator, case, schedules[:count], every_step)
+                plain = seconds_plain / case.plain_trials * count
+                apart = max(
+                    float(np.abs(a - b).max()) for a, b in zip(values, values_plain, strict=False)
+                )
+                rows.append(
+                    {
+                        "model": case.name,
+                        "precision": separator.precision,
+                        "scored": "every step" if every_step else "last step",
+                        "trials": count,
+                        "plain s": round(plain, 1),
+                        "ours s": round(seconds, 1),
+                        "ratio": round(plain / seconds, 2),
+                        "plain passes": 6 * count * len(case.excerpts),
+                        "passes": passes,
+                        "max |Δ| dB": apart,
+                    }
+                )
+                print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["demo", "htdemucs"], choices=["demo", "htdemucs"])
+    parser.add_argument("--trials", nargs="+", type=int, default=[1, 10, 100])
+    parser.add_argument("--excerpts", type=int, default=4, help="excerpts of the demo model (htdemucs: 1)")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--plain", type=int, default=3, help="trials on which the straightforward way is timed")
+    parser.add_argument("--json", type=Path, help="file of the result; default: benchmarks/results/study.json")
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    rows: list[dict[str, Any]] = []
+    if "demo" in options.models:
+        case = Case("demo", demo_model(), excerpts(options.excerpts, options.seconds), options.plain)
+        rows += compare(case, options.trials, ["float32", "bfloat16"])
+    if "htdemucs" in options.models:
+        case = Case("htdemucs size", htdemucs_sized(), excerpts(1, options.seconds), 1)
+        rows += compare(case, options.trials, ["float32", "bfloat16"])
+    print(table(rows))
+    write_result("study", rows, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""`benchmark` and `sweep`: proof on tracks instead of search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from schedopt.cli import _show
+from schedopt.config import load_config
+from schedopt.data import Split
+from schedopt.results.benchmark import Benchmark, Options
+from schedopt.results.benchmark import benchmark as run_benchmark
+from schedopt.results.export import write_text
+from schedopt.results.findings import ALL, Finding, document, findings, sentences
+from schedopt.results.methods import RIVALS, Rival
+from schedopt.results.schedule_file import load_schedule_file
+from schedopt.results.statistics import Comparison
+from schedopt.results.sweep import Sweep
+from schedopt.results.sweep import sweep as run_sweep
+
+FILE = click.Path(path_type=Path)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
+OUTPUT = click.option("-o", "--output", type=FILE, help="Write the JSON document to this file too.")
+TRUST = click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
+
+TABLE_WIDTH = 150
+"""Columns of a table that goes to a file or a pipe; a terminal says its own width."""
+
+PLAIN_EVERY = 10
+"""Without a terminal, a line of progress is printed every so many excerpts."""
+
+
+def _rivals(_: click.Context, __: click.Parameter, value: str) -> tuple[Rival, ...]:
+    words = [word.strip() for word in value.split(",")]
+    if words == ["none"]:
+        return ()
+    for word in words:
+        if word not in RIVALS:
+            raise click.BadParameter(f"{word!r} is not one of {', '.join(RIVALS)}, none")
+    return tuple(rival for rival in RIVALS if rival in words)
+
+
+def _gains(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ...]:
+    try:
+        gains = tuple(float(word) for word in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of numbers such as 0.25,0.5,1,2,4") from None
+    return gains
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
+@click.option("--data", "source", metavar="SOURCE", help="demo | folder:PATH | musdb:PATH; default: the search's.")
+@click.option(
+    "--against",
+    default=",".join(RIVALS),
+    show_default=True,
+    callback=_rivals,
+    help="What to compare with besides one pass, at equal passes; or none.",
+)
+@click.option(
+    "--ceilings", is_flag=True, help="Also the oracle and the greedy search (10 N passes), which need the stems."
+)
+@click.option("--tracks", type=click.IntRange(min=1), help="At most so many held-out tracks; default: all.")
+@click.option(
+    "--excerpt", type=click.FloatRange(min=0.1, max=600), help="Seconds of an excerpt; default: the search's."
+)
+@click.option("--per-track", type=click.IntRange(1, 1000), help="Excerpts a track; default: the search's.")
+@click.option("--frames", is_flag=True, help="Also museval's SDR: median over frames of 1 s, then over tracks.")
+@click.option(
+    "--model", help="The model, where it is called otherwise than in the search; the weights must be the same."
+)
+@click.option("--device", default="auto", show_default=True, help="auto | cpu | cuda | cuda:N | mps.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the bootstrap.")
+@TRUST
+@JSON
+@OUTPUT
+def benchmark(
+    files: tuple[Path, ...],
+    source: str | None,
+    against: tuple[Rival, ...],
+    ceilings: bool,
+    tracks: int | None,
+    excerpt: float | None,
+    per_track: int | None,
+    frames: bool,
+    model: str | None,
+    device: str,
+    seed: int,
+    trust_pickle: bool,
+    as_json: bool,
+    output: Path | None,
+) -> None:
+    """Compare schedule files with one pass, and with other uses of as many passes, on held-out tracks.
+
+    Always in float32. Scores are dB: SDR (BSS Eval v3) and SI-SDR, mean over the excerpts of a track, then over tracks.
+    Gains are paired by track, with a 95 % bootstrap interval over tracks and Wilcoxon's p, Holm-corrected over the
+    schedules. FILE is what `schedopt run` or `schedopt export` wrote.
+    """
+    _show.show_notes()
+    options = Options(
+        source=source,
+        tracks=tracks,
+        excerpt=excerpt,
+        excerpts_per_track=per_track,
+        model=model,
+        device=device,
+        trust_pickle=trust_pickle,
+        against=against,
+        ceilings=ceilings,
+        frames=frames,
+        seed=seed,
+    )
+    loaded = {str(path): load_schedule_file(path) for path in files}
+    bench = run_benchmark(loaded, options, _count_excerpts())
+    found = findings(bench)
+    result = document(bench, found)
+    if as_json:
+        _show.print_json(result)
+    else:
+        _print_benchmark(bench, found)
+    # After the table: what took long is seen even where the file cannot be written.
+    if output is not None:
+        write_text(output, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+
+def _print_benchmark(bench: Benchmark, found: Sequence[Finding]) -> None:
+    tracks = len({excerpt.track for excerpt in bench.excerpts})
+    click.echo(
+        f"{bench.model} (float32) on {tracks} held-out tracks of {bench.music.source},"
+        f" {len(bench.excerpts)} excerpts of {bench.music.excerpt:g} s; dB"
+    )
+    for stem in dict.fromkeys(finding.stem for finding in found):
+        click.echo()
+        _print_stem(bench, stem, [finding for finding in found if finding.stem == stem])
+    click.echo()
+    for sentence in sentences(found):
+        click.echo(sentence)
+    for line in _footnotes(bench):
+        click.echo(line)
+
+
+def _print_stem(bench: Benchmark, stem: str, found: Sequence[Finding]) -> None:
+    with_frames, with_shift = bench.options.frames, any(("sdr", "shift") in finding.versus for finding in found)
+    head = [stem, "passes", "s", "SDR", "median", *["1 s frames"] * with_frames, "SI-SDR"]
+    head += ["gain over one pass", "p", "wins/losses", *["gain over shift trick"] * with_shift]
+    rows = []
+    for finding in found:
+        row = [finding.method.name + " (needs the references)" * finding.method.needs_references]
+        row += [str(finding.passes), f"{finding.seconds:.2f}", f"{finding.mean['sdr']:.2f}"]
+        row += [f"{finding.median['sdr']:.2f}", *[_level(finding.frames)] * with_frames]
+        row += [f"{finding.mean['si_sdr']:.2f}", *_gain(finding.versus.get(("sdr", "baseline")))]
+        row += [_gain(finding.versus.get(("sdr", "shift")))[0]] * with_shift
+        rows.append(row)
+    _show.print_table(head, rows, width=_width())
+
+
+def _level(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _gain(comparison: Comparison | None) -> tuple[str, str, str]:
+    """Mean with its interval, corrected p, wins/losses."""
+    if comparison is None:
+        return "–", "–", "–"
+    low, high = comparison.low, comparison.high
+    interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
+    ties = f" ({comparison.ties} equal)" if comparison.ties else ""
+    count = f"{comparison.wins}/{comparison.losses}{ties}"
+    return f"{comparison.mean:+.3f}{interval}", f"{comparison.p_holm:.2g}", count
+
+
+def _footnotes(bench: Benchmark) -> list[str]:
+    kinds = {method.kind for method in bench.methods}
+    lines = [f"passes and s(econds): of one excerpt, {bench.seconds_per_pass:.3f} s a pass on this machine"]
+    if "constant" in kinds:
+        lines.append("constant: its β were fixed in advance, not chosen on these tracks")
+    if len(bench.stems) > 1:
+        lines.append(f"{ALL}: mean over the stems that sound, track by track")
+    for stem, names in bench.left_out.items():
+        lines.append(f"left out, {stem} is silent: {', '.join(names)}")
+    return lines
+
+
+@click.command()
+@click.argument("study_file", metavar="STUDY.toml", type=FILE)
+@click.option("--stem", default="vocals", show_default=True, help="The stem whose weight is varied.")
+@click.option("--gains", default="0.25,0.5,1,2,4", show_default=True, callback=_gains, help="Its weights.")
+@click.option("--split", type=click.Choice(["search", "held-out"]), default="search", show_default=True)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the study file."
+)
+@TRUST
+@JSON
+@OUTPUT
+def sweep(
+    study_file: Path,
+    stem: str,
+    gains: tuple[float, ...],
+    split: Split,
+    overrides: tuple[str, ...],
+    trust_pickle: bool,
+    as_json: bool,
+    output: Path | None,
+) -> None:
+    """Weight one stem of the mixture by several gains and score all stems after one pass (Algorithm 1 of the report).
+
+    Shows the study's metric in dB with its difference to uniform weights (gain 1).
+    """
+    _show.show_notes()
+    config = load_config(study_file, overrides)
+    done = run_sweep(config, stem, gains, split=split, trust_pickle=trust_pickle, on_excerpt=_count_excerpts())
+    if as_json:
+        _show.print_json(done.document())
+    else:
+        _print_sweep(done)
+    if output is not None:
+        write_text(output, json.dumps(done.document(), indent=2, ensure_ascii=False) + "\n")
+
+
+def _print_sweep(done: Sweep) -> None:
+    stems = list(done.tracks[1.0])
+    tracks = len({track for by_track in done.tracks[1.0].values() for track in by_track})
+    click.echo(f"{done.metric} in dB after one pass; {done.model} on {tracks} {done.split} tracks of {done.source}")
+    rows = []
+    for gain in done.gains:
+        cells = []
+        for stem in stems:
+            change = "uniform" if gain == 1 else f"{done.change(gain, stem).mean:+.2f}"
+            cells.append(f"{done.mean(gain, stem):.2f} ({change})")
+        rows.append([f"{gain:g}", *cells])
+    _show.print_table([f"gain of {done.stem}", *stems], rows, width=_width())
+    for stem, names in done.left_out.items():
+        click.echo(f"left out, {stem} is silent: {', '.join(names)}")
+
+
+def _width() -> int:
+    console = Console()
+    return console.width if console.is_terminal else TABLE_WIDTH
+
+
+def _count_excerpts() -> Callable[[int, int], None]:
+    """A line on stderr that counts the excerpts."""
+    live = Console(stderr=True).is_terminal
+
+    def show(done: int, total: int) -> None:
+        if live:
+            click.echo(f"\rexcerpt {done} of {total}", err=True, nl=done == total)
+        elif done % PLAIN_EVERY == 0 or done == total:
+            click.echo(f"excerpt {done} of {total}", err=True)
+
+    return show

@@ -1,0 +1,1 @@
+"""The bundled small separator, the songs it was trained on, and the code that made both."""

@@ -1,0 +1,91 @@
+"""States on disk, shared by workers, resumed studies and studies of other families: joblib's cache, kept bounded.
+
+joblib writes every value under another name first and renames it when it is complete, so a process that is
+killed while it writes leaves no half value behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+TRIM_SHARE = 0.1
+"""The folder is looked through again after so much of its budget has been written."""
+
+log = logging.getLogger("schedopt")
+
+
+def default_folder() -> Path:
+    """Where states are kept: $SCHEDOPT_CACHE, else schedopt in the user's cache folder."""
+    named = os.environ.get("SCHEDOPT_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(named) if named else Path(base) / "schedopt"
+
+
+class _MissError(Exception):
+    """There is no value under this key."""
+
+
+def _keep(key: Hashable, make: Callable[[], Any]) -> Any:
+    """What joblib caches, by `key` alone."""
+    return make()
+
+
+class DiskStore:
+    """Values by key in `folder`, at most about `budget` bytes; the values unused for longest go first.
+
+    A folder that cannot be written is said once and not used; it never stops a study.
+    """
+
+    def __init__(self, folder: Path, budget: int) -> None:
+        self.folder = folder
+        self.budget = budget
+        self._written = budget  # trims what earlier runs left at the first write
+        self._usable = True
+        try:
+            self._memory = joblib.Memory(folder, verbose=0)
+            self._cached = self._memory.cache(_keep, ignore=["make"])
+        except OSError as error:
+            self._give_up(error.strerror or str(error))
+
+    def get(self, key: Hashable) -> Any:
+        """The value under `key`, or None."""
+
+        def miss() -> Any:
+            raise _MissError
+
+        if not self._usable or not self._cached.check_call_in_cache(key, None):
+            return None
+        try:
+            with warnings.catch_warnings():
+                # A value that another process removed in between is a miss like any other.
+                warnings.simplefilter("ignore")
+                return self._cached(key, miss)
+        except _MissError:
+            return None
+
+    def put(self, key: Hashable, value: Any, nbytes: int) -> None:
+        """Keep `value` of about `nbytes` bytes."""
+        if not self._usable or nbytes > self.budget:
+            return
+        try:
+            with warnings.catch_warnings():
+                # joblib only warns where a value cannot be written (a full disk, say).
+                warnings.simplefilter("error", joblib.memory.CacheWarning)
+                self._cached(key, lambda: value)
+            self._written += nbytes
+            if self._written > TRIM_SHARE * self.budget:
+                self._memory.reduce_size(bytes_limit=int(self.budget * (1 - TRIM_SHARE)))
+                self._written = 0
+        except (OSError, joblib.memory.CacheWarning) as error:
+            self._give_up(str(error).splitlines()[0])
+
+    def _give_up(self, reason: str) -> None:
+        self._usable = False
+        log.warning("%s: states are not kept on disk: %s", self.folder, reason)

@@ -1,0 +1,70 @@
+"""The command as such: help, exit codes, one line a mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from schedopt.cli import COMMANDS, call
+from tests.studies import write_study
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_help_is_quick_and_lists_every_command() -> None:
+    import_only = "import sys; import schedopt.cli; sys.exit('torch' in sys.modules or 'optuna' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", import_only], check=False).returncode == 0
+    began = time.perf_counter()
+    shown = subprocess.run([sys.executable, "-m", "schedopt", "--help"], capture_output=True, text=True, check=True)
+    # Under a second on an idle machine; the import test above is what keeps it so.
+    assert time.perf_counter() - began < 20
+    assert all(f"  {name} " in shown.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_has_help(name: str, capsys: Capture) -> None:
+    assert call([name, "--help"]) == 0
+    assert "Usage: schedopt" in capsys.readouterr().out
+
+
+def test_run_help_documents_the_study_file(capsys: Capture) -> None:
+    assert call(["run", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert '[refinement]' in out
+    assert 'choose_steps = true' in out
+
+
+@pytest.mark.parametrize("argv", [["runn"], ["run"], ["run", "x.toml", "--trials", "0"], ["status"], ["run", "--nope"]])
+def test_wrong_usage_is_2(argv: list[str], capsys: Capture) -> None:
+    assert call(argv) == 2
+    assert "Usage" in capsys.readouterr().err
+
+
+BAD: list[tuple[dict[str, dict[str, object]], str]] = [
+    ({"separator": {"model": "htdemucz"}}, "htdemucz"),
+    ({"separator": {"model": "nothing.safetensors"}}, "nothing.safetensors"),
+    ({"separator": {"model": "htdemucs"}}, "htdemucs"),
+    ({"separator": {"device": "cuda:7"}}, "cuda"),
+    ({"data": {"source": "folder:nowhere"}}, "nowhere"),
+    ({"data": {"source": "mus:x"}}, "mus:x"),
+    ({"data": {"excerpt": 30.0}}, "30"),
+    ({"study": {"storage": "sqlite:////proc/none/s.db"}}, "/proc/none/s.db"),
+    ({"study": {"storage": "nonsense"}}, "storage"),
+    ({"refinement": {"rule": "remxi"}}, "did you mean remix"),
+]
+
+
+@pytest.mark.parametrize(("sections", "says"), BAD)
+def test_a_users_mistake_is_one_line_and_1(
+    sections: dict[str, dict[str, object]], says: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_study(tmp_path, tracks=1, **sections)  # type: ignore[arg-type]
+    assert call(["run", str(path)]) == 1
+    errors = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("note: ")]
+    assert len(errors) == 1, errors
+    assert errors[0].startswith("schedopt: ")
+    assert says in errors[0]

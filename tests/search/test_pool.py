@@ -1,0 +1,100 @@
+"""Several workers of one machine on one study: exact counts, the values of one worker, killed and failing workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from schedopt.config import StudyConfig, load_config
+from schedopt.errors import StudyError
+from schedopt.search import pool
+from schedopt.search.pool import ParentGone, devices_for, work_in_pool
+from schedopt.search.run import open_study
+from schedopt.search.storage import open_storage
+from schedopt.search.workbench import Workbench
+from tests.servers import wait_for
+from tests.studies import write_study
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def prepared(folder: Path, trials: int) -> tuple[StudyConfig, Workbench, optuna.Study]:
+    """A new study, made as `run` makes it, for two workers."""
+    path = write_study(
+        folder, tracks=2, refinement={"steps": 2}, search={"pruner": "none"}, study={"trials": trials, "workers": 2}
+    )
+    config = load_config(path)
+    bench = Workbench.prepare(config)
+    study = open_study(bench, bench.objective("vocals"), open_storage(config.study.storage), "vocals")
+    return config, bench, study
+
+
+def test_two_workers_share_a_study_and_find_what_one_would(tmp_path: Path) -> None:
+    """The first worker that is killed takes its trial with it: it is tried again, and the count stays exact."""
+    config, bench, study = prepared(tmp_path, 60)
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        owners = _owners(study)
+        if not killed and len(owners) == 2:
+            killed.append(min(owners))
+            os.kill(killed[0], signal.SIGKILL)
+
+    watcher = threading.Thread(target=lambda: wait_for(lambda: kill_one() or killed, 300))
+    watcher.start()
+    work_in_pool(study, config, "vocals", lambda: None)
+    watcher.join()
+    states = [trial.state for trial in study.get_trials()]
+    assert sum(state in FINISHED for state in states) == 60
+    assert TrialState.RUNNING not in states
+    # Two of the first pool, and at least one of the second.
+    assert len(_owners(study)) >= 3
+    undisturbed = bench.objective("vocals")
+    for trial in study.get_trials(states=(TrialState.COMPLETE,))[-12:]:
+        betas = undisturbed.family.make(trial.params, undisturbed.resolution)
+        assert trial.value == pytest.approx(undisturbed.outcome(betas).value, abs=1e-6)
+
+
+def _owners(study: optuna.Study) -> set[int]:
+    return {int(t.user_attrs["owner"].split("|")[1]) for t in study.get_trials() if "owner" in t.user_attrs}
+
+
+def test_a_model_that_vanished_is_the_workers_one_line(tmp_path: Path) -> None:
+    config, _, study = prepared(tmp_path, 8)
+    (tmp_path / "tiny.safetensors").unlink()
+    with pytest.raises(StudyError, match=r"tiny\.safetensors") as caught:
+        work_in_pool(study, config, "vocals", lambda: None)
+    assert "\n" not in str(caught.value)
+    assert not study.get_trials(states=FINISHED)
+
+
+def test_a_worker_whose_files_are_others_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another machine the same name may hold other weights or tracks: such a trial would not be this study's."""
+    config, _, _ = prepared(tmp_path, 8)
+    monkeypatch.setattr(pool, "work", lambda *_, **__: None)
+    job = pool.Job("vocals", "cpu", 1, False, config.model_dump_json())
+    pool.materials.cache_clear()
+    pool.run_worker(job, lambda: False)
+    track = tmp_path / "music" / "search" / "track-1"
+    (track / "bass.wav").write_bytes((track / "drums.wav").read_bytes())
+    pool.materials.cache_clear()
+    with pytest.raises(StudyError, match="the excerpts' samples"):
+        pool.run_worker(job, lambda: False)
+
+
+def test_devices_are_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool.torch.cuda, "device_count", lambda: 2)
+    assert list(devices_for(3, "auto")) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert list(devices_for(2, "cuda:1")) == ["cuda:1", "cuda:1"]
+    assert list(devices_for(2, "cpu")) == ["cpu", "cpu"]
+
+
+def test_a_worker_notices_that_its_parent_is_gone() -> None:
+    assert not ParentGone(os.getppid())()
+    assert ParentGone(os.getpid())()

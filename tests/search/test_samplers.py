@@ -1,0 +1,91 @@
+"""Every sampler and pruner in whole studies of a cheap objective; resumed studies go on where they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import optuna
+import pytest
+
+from schedopt.config import SearchSection, StudyConfig, make_config
+from schedopt.search.loop import work
+from schedopt.search.samplers import make_pruner, make_sampler
+from schedopt.search.space import grid_values, suggest
+from schedopt.search.storage import open_storage
+
+SAMPLERS = get_args(SearchSection.model_fields["sampler"].annotation)
+PRUNERS = get_args(SearchSection.model_fields["pruner"].annotation)
+
+
+def config(sampler: str = "tpe", seed: int = 0, **search: object) -> StudyConfig:
+    return make_config(
+        {"study": {"name": "s", "seed": seed}, "search": {"sampler": sampler, **search}, "refinement": {"steps": 3}}
+    )
+
+
+def valley(trial: optuna.Trial, settings: StudyConfig) -> float:
+    """Best at start 0.3, end 0.7; two steps reported on the way."""
+    params = suggest(trial, settings.family(), settings.schedule.resolution)
+    value = -((params["start"] - 0.3) ** 2) - (params["end"] - 0.7) ** 2
+    for step in range(8):
+        trial.report(value, step)
+        if step < 7 and trial.should_prune():
+            raise optuna.TrialPruned
+    return value
+
+
+def run(settings: StudyConfig, storage: Path, trials: int, pruner: str = "none") -> optuna.Study:
+    study = optuna.create_study(
+        storage=open_storage(f"sqlite:///{storage}"),
+        study_name="s",
+        direction="maximize",
+        sampler=make_sampler(settings),
+        pruner=make_pruner(pruner, 8),
+        load_if_exists=True,
+    )
+    work(study, lambda trial: valley(trial, settings), trials)
+    return study
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_resumes_where_an_undisturbed_study_would_be(sampler: str, tmp_path: Path) -> None:
+    settings = config(sampler)
+    whole = [t.params for t in run(settings, tmp_path / "whole.db", 14).trials]
+    run(settings, tmp_path / "parts.db", 5)
+    parts = [t.params for t in run(settings, tmp_path / "parts.db", 14).trials]
+    assert parts == whole
+    assert len({tuple(params.values()) for params in whole}) > 10
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_another_seed_is_another_study(sampler: str, tmp_path: Path) -> None:
+    first = [t.params for t in run(config(sampler, seed=1), tmp_path / "1.db", 4).trials]
+    second = [t.params for t in run(config(sampler, seed=2), tmp_path / "2.db", 4).trials]
+    assert first != second
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_every_pruner_keeps_the_best_and_prunes_only_worse_trials(pruner: str, tmp_path: Path) -> None:
+    study = run(config("random"), tmp_path / "s.db", 30, pruner)
+    states = [t.state for t in study.trials]
+    pruned = states.count(optuna.trial.TrialState.PRUNED)
+    assert len(states) == 30
+    assert (pruned > 0) == (pruner != "none")
+    complete = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+    assert study.best_trial in complete
+
+
+def test_a_grid_ends_when_it_is_exhausted(tmp_path: Path) -> None:
+    settings = config("grid", grid=3)
+    study = run(settings, tmp_path / "s.db", 50)
+    assert len(study.trials) == 9
+    assert {tuple(t.params.values()) for t in study.trials} == {
+        (start, end) for start in (0.0, 0.5, 1.0) for end in (0.0, 0.5, 1.0)
+    }
+
+
+def test_grid_values_lie_on_the_resolution() -> None:
+    values = grid_values(config().family(), 6, 0.01)
+    assert values["start"] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert all(round(v * 100, 6) % 1 == 0 for v in grid_values(config().family(), 8, 0.01)["end"])

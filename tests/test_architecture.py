@@ -1,0 +1,71 @@
+"""Imports point one way: cli → results → search → evaluation → trajectory → rules, data, separator … → errors."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "schedopt"
+
+LAYERS = (
+    ("errors", "types", "py"),
+    ("schedules", "disk"),
+    ("store",),
+    ("rules", "metrics"),
+    ("demo",),
+    ("data", "separator"),
+    ("trajectory",),
+    ("evaluation",),
+    ("config",),
+    ("search",),
+    ("results",),
+    ("dashboard",),
+    ("cli",),
+    ("__main__",),
+)
+"""From the bottom up; a module may import from its own room and from lower layers. Two of one layer are strangers."""
+
+RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+
+
+def room_of(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imported_rooms(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "schedopt" and len(parts) > 1 and (PACKAGE / parts[1]).exists():
+                yield parts[1]
+            elif parts[0] == "schedopt" and len(parts) > 1 and (PACKAGE / f"{parts[1]}.py").exists():
+                yield parts[1]
+
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    room = room_of(path)
+    if room == "__init__":
+        assert not list(imported_rooms(path))
+        return
+    assert room in RANK, f"{room} has no layer: give it one"
+    for other in imported_rooms(path):
+        assert other == room or RANK[other] < RANK[room], f"{path.name} ({room}) imports {other}"
+
+
+def test_files_stay_rooms_of_one_purpose() -> None:
+    long = {str(path): lines for path in MODULES if (lines := len(path.read_text().splitlines())) > 400}
+    assert not long

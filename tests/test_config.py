@@ -1,0 +1,128 @@
+"""Study files: defaults, overrides, and one line for every mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schedopt.config import load_config, make_config, reference_text
+from schedopt.errors import ConfigError
+
+STUDIES = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "study.toml"
+    path.write_text(text)
+    return path
+
+
+def test_only_the_name_is_required(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, '[study]\nname = "mine"\n'))
+    assert config.study.storage == "sqlite:///studies/schedopt.db"
+    assert config.refinement.targets == ("vocals",)
+    assert config.schedule.resolution == 0.01
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_shipped_study_file_is_valid(path: Path) -> None:
+    assert load_config(path).study.name
+
+
+def test_there_is_one_shipped_file_a_family() -> None:
+    assert {load_config(path).schedule.family for path in STUDIES} == {
+        "linear",
+        "cosine",
+        "geometric",
+        "karras",
+        "free",
+    }
+
+
+def test_overrides_beat_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, '[study]\nname = "mine"\ntrials = 5\n')
+    overrides = [
+        "study.trials=7",
+        "data.gains.vocals=0.5",
+        "refinement.target=bass",
+        'schedule.space={start=[0.1, 0.2]}',
+        "data.tracks=all",
+    ]
+    config = load_config(path, overrides)
+    assert config.study.trials == 7
+    assert config.data.gains == {"vocals": 0.5}
+    assert config.refinement.targets == ("bass",)
+    assert config.family().space["start"].high == 0.2
+    assert config.data.tracks is None
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    text = '[study]\nname = "m"\n[data]\nsource = "folder:../songs"\n[separator]\nmodel = "w/x.safetensors"\n'
+    (tmp_path / "deep").mkdir()
+    config = load_config(write(tmp_path / "deep", text))
+    assert config.data.source == f"folder:{tmp_path / 'songs'}"
+    assert config.separator.model == str(tmp_path / "deep" / "w" / "x.safetensors")
+
+
+MISTAKES: list[tuple[str, str]] = [
+    ("", "study is missing"),
+    ("[study]\ntrials = 5", "study.name is missing"),
+    ('[study]\nname = "m"\ntrails = 5', "unknown key study.trails (did you mean trials?)"),
+    ('[study]\nname = "m"\n[refinment]\n', "unknown key refinment (did you mean refinement?)"),
+    ('[study]\nname = "m"\ntrials = 0', "study.trials = 0"),
+    ('[study]\nname = "m"\ntrials = "many"', "study.trials = 'many'"),
+    ('[study]\nname = "../m"', "study.name"),
+    ('[study]\nname = "m"\n[refinement]\ntarget = "piano"', "piano"),
+    ('[study]\nname = "m"\n[refinement]\ntarget = []', "at least one"),
+    ('[study]\nname = "m"\n[refinement]\ntarget = ["bass", "bass"]', "every stem once"),
+    ('[study]\nname = "m"\n[refinement]\nrule = "remx"', "did you mean remix?"),
+    ('[study]\nname = "m"\n[schedule]\nfamily = "linaer"', "did you mean linear?"),
+    ('[study]\nname = "m"\n[schedule]\nmonotone = true', "monotone goes with the family free"),
+    ('[study]\nname = "m"\n[schedule.space]\nstart = [0.5, 0.1]', "range of start"),
+    ('[study]\nname = "m"\n[schedule.space]\nbegin = [0, 1]', "no parameter 'begin'"),
+    ('[study]\nname = "m"\n[data.gains]\npiano = 1', "piano"),
+    ('[study]\nname = "m"\n[data.gains]\nbass = -1', "gain of bass"),
+    ('[study]\nname = "m"\n[data]\nexcerpt = nan', "data.excerpt"),
+    ('[study]\nname = "m"\n[search]\nsampler = "best"', "search.sampler = 'best'"),
+    ('[study]\nname = "m"\n[separator]\ndevice = "gpu"', "separator.device = 'gpu'"),
+    ("study = 3", "study"),
+    ("[study", "not valid TOML"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), MISTAKES)
+def test_mistakes_are_one_line_with_file_and_key(text: str, says: str, tmp_path: Path) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert says in message
+    assert str(path) in message
+    assert "\n" not in message
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "none.toml", tmp_path, tmp_path / "binary.toml"):
+        with pytest.raises(ConfigError, match=str(path)):
+            load_config(path)
+
+
+@pytest.mark.parametrize("override", ["trials=5", "study.trials", "study.name.x=1", "=3", "study.=3"])
+def test_bad_overrides(override: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        load_config(write(tmp_path, '[study]\nname = "m"\n'), [override])
+
+
+def test_documents_from_python_are_checked_too() -> None:
+    document: dict[str, Any] = {"study": {"name": "m"}, "search": {"prunner": "none"}}
+    with pytest.raises(ConfigError, match="did you mean pruner"):
+        make_config(document)
+
+
+def test_the_reference_names_every_key() -> None:
+    text = reference_text()
+    for key in ("trials", "storage", "excerpt", "gains", "precision", "choose_steps", "resolution", "sampler"):
+        assert f"  {key} " in text

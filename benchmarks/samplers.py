@@ -1,7 +1,7 @@
 """Which sampler and pruner find a good schedule in the fewest passes: `python -m benchmarks.samplers`.
 
-Whole studies with schedopt's own objective, samplers and pruners; only the evaluator is a stand-in whose best schedule is known:
-excerpt e scores base_e + Σ_n w_n·(1 − ((β_n − o_en)/s)²) after its steps, with a base that differs between
+Whole studies with schedopt's own objective, samplers and pruners; only the evaluator is a stand-in whose best
+schedule is known: excerpt e scores base_e + Σ_n w_n·(1 − ((β_n − o_en)/s)²) after its steps, with a base that differs between
 excerpts by several dB, optima o_en scattered around a common curve, and gains of tenths of a dB, as real excerpts do.
 A figure is the number of passes (prefixes shared) until the first complete trial that has 95 % of the gain that
 the family can reach on these excerpts: median over seeds; "–" where most seeds did not get there.
@@ -144,8 +144,7 @@ def main() -> None:
             row: dict[str, Any] = {"sampler": sampler, "pruner": pruner}
             for case in CASES:
                 needed = Parallel(n_jobs=options.jobs)(
-                    delayed(passes_needed)(case, sampler, pruner, seed, options.trials)
-                    for seed in range(options.seeds)
+                    delayed(passes_needed)(case, sampler, pruner, seed, options.trials) for seed in range(options.seeds)
                 )
                 median = float(np.median(needed))
                 row[case] = round(median) if np.isfinite(median) else None

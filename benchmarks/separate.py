@@ -1,7 +1,7 @@
 """Seconds of audio separated per second, against `apply_model`: `python -m benchmarks.separate`.
 
-Each row is one model, device, precision and batch of segments. `ratio` compares with demucs' own `apply_model` in float32 on the
-same device in the same run; `mean |ΔSNR|` is the change of the estimates' SNR against float32 (only for weights that
+Each row is one model, device, precision and batch of segments. `ratio` compares with demucs' own `apply_model`
+in float32 on the same device in the same run; `mean |ΔSNR|` is the change of the estimates' SNR against float32 (only for weights that
 separate), `share` the counted operations per second over what a plain matrix product of the same precision reaches.
 """
 
@@ -69,7 +69,9 @@ def rows_of(
 
     plainly()
     plain = best_of(repeats, plainly)
-    rows = [_row(name, device, "apply_model", "float32", 1, seconds / plain, 1.0, flops / plain / rates["float32"], None)]
+    rows = [
+        _row(name, device, "apply_model", "float32", 1, seconds / plain, 1.0, flops / plain / rates["float32"], None)
+    ]
     exact = Separator.from_model(model, device=device)(mixture[None])[0]
     for precision in ("float32", "bfloat16"):
         for batch in batches:
@@ -90,7 +92,15 @@ def rows_of(
 
 
 def _row(
-    model: str, device: str, way: str, precision: str, batch: int, speed: float, ratio: float, share: float, change: float | None
+    model: str,
+    device: str,
+    way: str,
+    precision: str,
+    batch: int,
+    speed: float,
+    ratio: float,
+    share: float,
+    change: float | None,
 ) -> dict[str, Any]:
     row = {
         "model": model,

@@ -156,9 +156,7 @@ def compare(case: Case, trials: Sequence[int], precisions: Sequence[str]) -> lis
             for count in trials:
                 seconds, values, passes = ours(separator, case, schedules[:count], every_step)
                 plain = seconds_plain / case.plain_trials * count
-                apart = max(
-                    float(np.abs(a - b).max()) for a, b in zip(values, values_plain, strict=False)
-                )
+                apart = max(float(np.abs(a - b).max()) for a, b in zip(values, values_plain, strict=False))
                 rows.append(
                     {
                         "model": case.name,

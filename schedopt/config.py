@@ -144,6 +144,25 @@ class SearchSection(Section):
     )
     metric: Literal["sdr", "si_sdr", "snr"] = Field("sdr", description="what is averaged, in dB")
     grid: int = Field(6, ge=2, le=1001, description="sampler grid: values a parameter")
+    pareto: bool = Field(
+        False, description="search both a high score and few passes (the number of steps becomes a parameter)"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_pruner_with_two_objectives(cls, values: Any) -> Any:
+        # Optuna prunes on one objective only, so the default pruner gives way; one that was asked for is refused.
+        if isinstance(values, dict) and values.get("pareto") is True:
+            return {"pruner": "none", **values}
+        return values
+
+    @model_validator(mode="after")
+    def _fits_two_objectives(self) -> SearchSection:
+        if self.pareto and self.pruner != "none":
+            raise ValueError(f'pareto = true goes with pruner = "none", not with {self.pruner!r}')
+        if self.pareto and self.sampler == "cmaes":
+            raise ValueError("pareto = true does not go with the sampler cmaes; choose tpe, gp, qmc, random or grid")
+        return self
 
 
 class StoreSection(Section):

@@ -22,6 +22,11 @@ from tests.system_parts import find_program
 PASSWORD = "s3cret-Passw0rd"
 
 
+def environment() -> dict[str, str]:
+    """For processes that start in another folder: schedopt is importable although it may not be installed."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+
 def wait_for(condition: Callable[[], Any], seconds: float = 60.0, every: float = 0.02) -> Any:
     """The first true answer of `condition`; fails after `seconds`."""
     end = time.monotonic() + seconds
@@ -131,7 +136,7 @@ class Dask:
     def _start(self, program: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"distributed.cli.{program}", "--host", "127.0.0.1", "--no-dashboard"]
         with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen([*command, *map(str, arguments)], stdout=log, stderr=log, cwd=self.folder)
+            return subprocess.Popen([*command, *map(str, arguments)], stdout=log, stderr=log, env=environment())
 
 
 @contextlib.contextmanager

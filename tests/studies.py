@@ -12,11 +12,11 @@ from schedopt.separator import save_safetensors
 from tests.models import RATE, noise_excerpt, tiny_hdemucs
 
 
-def write_tracks(folder: Path, count: int, seconds: float = 0.5) -> Path:
-    """`count` track folders with four stems each under `folder`/search."""
-    for seed in range(count):
+def write_tracks(folder: Path, count: int, seconds: float = 0.5, split: str = "search", first: int = 0) -> Path:
+    """`count` track folders with four stems each under `folder`/`split`; songs from number `first` on."""
+    for seed in range(first, first + count):
         excerpt = noise_excerpt(seed, seconds)
-        track = folder / "search" / excerpt.track
+        track = folder / split / excerpt.track
         track.mkdir(parents=True)
         for stem, audio in zip(excerpt.stems, excerpt.references, strict=True):
             soundfile.write(track / f"{stem}.wav", audio.numpy().T, RATE, subtype="FLOAT")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import schedopt
+
 PACKAGE = Path(__file__).parents[1] / "schedopt"
 
 LAYERS = (
@@ -46,9 +48,8 @@ def imported_rooms(path: Path) -> Iterator[str]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
             parts = name.split(".")
-            if parts[0] == "schedopt" and len(parts) > 1 and (PACKAGE / parts[1]).exists():
-                yield parts[1]
-            elif parts[0] == "schedopt" and len(parts) > 1 and (PACKAGE / f"{parts[1]}.py").exists():
+            room = PACKAGE / parts[1] if len(parts) > 1 else PACKAGE
+            if parts[0] == "schedopt" and room != PACKAGE and (room.exists() or room.with_suffix(".py").exists()):
                 yield parts[1]
 
 
@@ -59,11 +60,19 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 def test_imports_point_down(path: Path) -> None:
     room = room_of(path)
     if room == "__init__":
-        assert not list(imported_rooms(path))
+        # Names for users, from every room, imported when they are used.
         return
     assert room in RANK, f"{room} has no layer: give it one"
     for other in imported_rooms(path):
         assert other == room or RANK[other] < RANK[room], f"{path.name} ({room}) imports {other}"
+
+
+def test_public_names_are_there() -> None:
+    assert set(schedopt.__all__) == set(schedopt._HOME)
+    for name in schedopt.__all__:
+        assert getattr(schedopt, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'runn'"):
+        _ = schedopt.runn
 
 
 def test_files_stay_rooms_of_one_purpose() -> None:

@@ -47,7 +47,7 @@ def test_overrides_beat_the_file(tmp_path: Path) -> None:
         "study.trials=7",
         "data.gains.vocals=0.5",
         "refinement.target=bass",
-        'schedule.space={start=[0.1, 0.2]}',
+        "schedule.space={start=[0.1, 0.2]}",
         "data.tracks=all",
     ]
     config = load_config(path, overrides)

@@ -112,5 +112,3 @@ def test_the_output_is_what_was_scored() -> None:
 def test_mean_over_tracks_weighs_tracks_not_excerpts() -> None:
     scores = np.array([[1.0], [3.0], [10.0]])
     assert mean_over_tracks(scores, ["a", "a", "b"]) == pytest.approx([6.0])
-
-

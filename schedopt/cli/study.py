@@ -99,6 +99,15 @@ def _print_summary(summary: Summary, trials: int) -> None:
     ]
     for name, value in rows:
         click.echo(f"  {name:<38} {value}")
+    if summary.front:
+        _show.print_table(
+            ("passes", "score", "gain", "β"),
+            [
+                (str(t.passes), _show.db(t.value), _show.db(t.gain, sign=True), _show.betas(t.betas))
+                for t in summary.front
+            ],
+            "what one more pass buys",
+        )
 
 
 @click.command()

@@ -55,6 +55,14 @@ def one_line(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(inner).__name__
 
 
+def storage_fault(error: BaseException) -> BaseException | None:
+    """The storage's fault in whose handling `error` was raised, if there was one."""
+    behind = error.__context__
+    while behind is not None and not isinstance(behind, STORAGE_FAULTS):
+        behind = behind.__context__
+    return behind
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether the same call may succeed in a while: a lock, or a server that is away."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from schedopt.errors import StudyError
-from schedopt.search.faults import STORAGE_FAULTS, one_line, set_hurried
+from schedopt.search.faults import STORAGE_FAULTS, one_line, set_hurried, storage_fault
 from schedopt.search.owners import is_dead, owner, release, release_dead, release_own, retry
 from schedopt.search.storage import shown, start_lock
 from schedopt.search.study import changed_versions
@@ -119,11 +119,12 @@ def _start_one(
             return False
         try:
             study.optimize(_guarded(study, objective, leave, notes), n_trials=1, catch=(Exception,), callbacks=[after])
-        except AssertionError as error:
-            # Optuna, when it cannot write a trial's end, asserts that the trial has one.
-            if isinstance(error.__context__, STORAGE_FAULTS):
-                raise error.__context__ from None
-            raise
+        except (AssertionError, UnboundLocalError) as error:
+            # Optuna trips over a trial whose end it could not write, or not even read again.
+            fault = storage_fault(error)
+            if fault is None:
+                raise
+            raise fault from fault.__cause__
     return True
 
 

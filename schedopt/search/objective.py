@@ -13,7 +13,7 @@ import optuna
 from schedopt.evaluation import Evaluator, Passes, Scores, mean_over_tracks
 from schedopt.schedules import Family, Schedule
 from schedopt.search.samplers import pairs_excerpts
-from schedopt.search.space import suggest
+from schedopt.search.space import suggest, suggest_steps
 
 OnExcerpt = Callable[[int, int], None]
 """Called with (excerpts done, excerpts in all) while a trial runs."""
@@ -48,6 +48,7 @@ class Objective:
         resolution: every β is rounded to a multiple of it.
         choose_steps: the value is that of the best n in 1 … N instead of n = N. It costs no pass, since a
             trajectory of N steps holds every shorter one.
+        pareto: search a high score and few passes; the number of steps is then a parameter, and a trial has two values.
         pruner: its name, since pruners differ in what they want reported.
         seed: fixes the order of excerpts.
     """
@@ -59,6 +60,7 @@ class Objective:
         *,
         resolution: float,
         choose_steps: bool = True,
+        pareto: bool = False,
         pruner: str = "none",
         seed: int = 0,
         on_excerpt: OnExcerpt | None = None,
@@ -66,7 +68,8 @@ class Objective:
         self.evaluators = list(evaluators)
         self.family = family
         self.resolution = resolution
-        self.choose_steps = choose_steps
+        self.choose_steps = choose_steps and not pareto
+        self.pareto = pareto
         self.pruner = pruner
         self.seed = seed
         self.on_excerpt = on_excerpt
@@ -84,10 +87,12 @@ class Objective:
         parts = [evaluator.passes for evaluator in self.evaluators]
         return Passes(sum(part.run for part in parts), sum(part.saved for part in parts))
 
-    def __call__(self, trial: optuna.Trial) -> float:
-        """Value of the trial in dB; raises `optuna.TrialPruned` where the pruner says so."""
+    def __call__(self, trial: optuna.Trial) -> float | tuple[float, int]:
+        """Value of the trial in dB (and its passes, with `pareto`); `optuna.TrialPruned` where the pruner says so."""
         began, before = time.perf_counter(), self.passes()
         betas = self.family.make(suggest(trial, self.family, self.resolution), self.resolution)
+        if self.pareto:
+            betas = betas[: suggest_steps(trial, self.family)]
         trial.set_user_attr("betas", list(betas))
         try:
             outcome = self._run(trial, betas)
@@ -104,7 +109,7 @@ class Objective:
                 "by_step": [round(value, 6) for value in outcome.by_step],
             },
         )
-        return outcome.value
+        return (outcome.value, outcome.steps + 1) if self.pareto else outcome.value
 
     def _run(self, trial: optuna.Trial, betas: Schedule) -> Outcome:
         """Score excerpt after excerpt, reporting each, until done or pruned."""
@@ -115,7 +120,7 @@ class Objective:
             latest = self._score_unit(unit, betas, done)
             outcome = self._outcome_of(done)
             # With targets that sound in different excerpts the first ones may not cover all targets yet.
-            if outcome is not None:
+            if outcome is not None and self.pruner != "none":
                 value = float(np.mean([scores[outcome.steps] for scores in latest]))
                 if pairs_excerpts(self.pruner):
                     trial.report(value, step=unit)

@@ -69,21 +69,19 @@ def _is_zombie(pid: int) -> bool:
 
 def retry_once(study: optuna.Study, trial: FrozenTrial) -> None:
     """Queue the parameters of a trial that died, unless it was itself such a second try."""
-    if trial.params and "retry_of" not in trial.user_attrs:
-        _queue_again(study, trial)
+    if "retry_of" not in trial.user_attrs:
+        retry(study, trial)
 
 
 def retry(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queue the parameters of a trial that was interrupted through no fault of its own."""
-    if trial.params:
-        _queue_again(study, trial)
-
-
-def _queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
-    attrs = {"retry_of": trial.number}
-    if "role" in trial.user_attrs:
-        attrs["role"] = trial.user_attrs["role"]
-    study.enqueue_trial(trial.params, user_attrs=attrs)
+    """Queue the parameters of a trial again; a trial that ended before it had any needs none."""
+    # One that was queued and ended at once has them in the queue's words only.
+    params = trial.params or trial.system_attrs.get("fixed_params")
+    if params:
+        attrs = {"retry_of": trial.number}
+        if "role" in trial.user_attrs:
+            attrs["role"] = trial.user_attrs["role"]
+        study.enqueue_trial(params, user_attrs=attrs)
 
 
 def release(study: optuna.Study, is_lost: Callable[[FrozenTrial], bool], reason: str, again: Retry) -> int:

@@ -116,8 +116,10 @@ def _note_references(study: optuna.Study, objective: Objective, authors_line: Sc
     study.set_user_attr("excerpts", sorted(names))
     left_out = {e.refinement.target: [x.name for x in e.left_out] for e in objective.evaluators}
     study.set_user_attr("left_out", {stem: out for stem, out in left_out.items() if out})
-    enqueue(study, objective.family, zeros(len(authors_line)), objective.resolution, "baseline")
-    enqueue(study, objective.family, authors_line, objective.resolution, "line")
+    enqueue(
+        study, objective.family, zeros(len(authors_line)), objective.resolution, "baseline", pareto=objective.pareto
+    )
+    enqueue(study, objective.family, authors_line, objective.resolution, "line", pareto=objective.pareto)
     # Last, so that a run that is cut off before it scores and queues again.
     study.set_user_attr("baseline", _reference(outcome, outcome.by_step[0]))
 

@@ -15,7 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from schedopt.config import StudyConfig
-from schedopt.search.space import grid_values
+from schedopt.search.space import STEPS, grid_values
 
 WARM_UP_TRIALS = 5
 """Finished trials that running-mean pruners wait for before they compare."""
@@ -36,7 +36,9 @@ class SeededByTrial(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         mixed = np.random.SeedSequence([self._seed, trial.number]).generate_state(1)[0]
-        self._inner = self._make(int(mixed))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._inner = self._make(int(mixed))
         self._inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -66,7 +68,9 @@ def make_sampler(config: StudyConfig) -> BaseSampler:
     seed = config.study.seed
     name = config.search.sampler
     family = config.family()
-    grid = grid_values(family, config.search.grid, config.schedule.resolution)
+    grid: dict[str, list[float]] = grid_values(family, config.search.grid, config.schedule.resolution)
+    if config.search.pareto:
+        grid = {**grid, STEPS: [*range(1, family.steps + 1)]}
     makers: dict[str, Callable[[int], BaseSampler]] = {
         "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
         # The shuffled order of the grid, and the Sobol sequence, must be the same in every trial.

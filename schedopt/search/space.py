@@ -13,6 +13,15 @@ def suggest(trial: optuna.Trial, family: Family, resolution: float) -> dict[str,
     return {name: _suggest_one(trial, name, span, resolution) for name, span in family.space.items()}
 
 
+STEPS = "steps"
+"""Name of the parameter that says after how many steps to stop, in studies of two objectives."""
+
+
+def suggest_steps(trial: optuna.Trial, family: Family) -> int:
+    """After how many of the family's steps to stop: 1 … N."""
+    return trial.suggest_int(STEPS, 1, family.steps)
+
+
 def _suggest_one(trial: optuna.Trial, name: str, span: Range, resolution: float) -> float:
     step = _step(span, resolution)
     return trial.suggest_float(name, span.low, span.high, log=span.log, step=step)
@@ -42,10 +51,14 @@ def _spread(span: Range, points: int, resolution: float) -> list[float]:
     return sorted({round(value, 10) for value in values})
 
 
-def enqueue(study: optuna.Study, family: Family, betas: Schedule, resolution: float, role: str) -> bool:
+def enqueue(
+    study: optuna.Study, family: Family, betas: Schedule, resolution: float, role: str, *, pareto: bool = False
+) -> bool:
     """Queue the trial that evaluates `betas`; False where the family does not hold this schedule."""
-    params = family.params_of(betas, resolution)
+    params: dict[str, float] | None = family.params_of(betas, resolution)
     if params is None:
         return False
+    if pareto:
+        params = {**params, STEPS: len(betas)}
     study.enqueue_trial(params, user_attrs={"role": role}, skip_if_exists=True)
     return True

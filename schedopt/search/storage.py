@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 import warnings
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -137,13 +138,16 @@ def _connect_args(url: URL) -> dict[str, int]:
 def _connect(url: URL, engine_kwargs: Mapping[str, object]) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return PatientStorage(
+        storage = PatientStorage(
             url.render_as_string(hide_password=False),
             engine_kwargs=dict(engine_kwargs),
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
             heartbeat_stale_trial_callback=retry_once,
         )
+    # Optuna leaves the pool's connections open until Python happens to collect them.
+    weakref.finalize(storage, storage.engine.dispose)
+    return storage
 
 
 def _connect_sqlite(url: URL, journal: str) -> RDBStorage:
@@ -151,6 +155,8 @@ def _connect_sqlite(url: URL, journal: str) -> RDBStorage:
     with storage.engine.connect() as connection:
         # Kept in the file: every later connection has it too.
         connection.execute(sqlalchemy.text(f"PRAGMA journal_mode={journal}"))
+    # Connections from before still believe in the old journal.
+    storage.engine.dispose()
     return storage
 
 

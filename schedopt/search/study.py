@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -81,7 +81,7 @@ def create_or_load(
     study = optuna.create_study(
         storage=storage,
         study_name=name,
-        direction="maximize",
+        directions=["maximize", "minimize"] if wanted["config"]["search"]["pareto"] else ["maximize"],
         sampler=sampler,
         pruner=pruner,
         load_if_exists=True,
@@ -156,6 +156,16 @@ class Best:
 
 
 @dataclass(frozen=True)
+class Trade:
+    """A point of the Pareto front: the best score (dB) that so many passes have bought."""
+
+    passes: int
+    value: float
+    gain: float
+    betas: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Summary:
     """A study in numbers, read from its storage alone: no model, no data.
 
@@ -175,6 +185,7 @@ class Summary:
     passes_run: int
     passes_saved: int
     seconds: float
+    front: tuple[Trade, ...] = ()
 
     @property
     def finished(self) -> int:
@@ -205,6 +216,7 @@ class Summary:
             "line": {"value": self.line},
             "passes": {"run": self.passes_run, "saved": self.passes_saved},
             "seconds": self.seconds,
+            **({"front": [asdict(trade) for trade in self.front]} if self.front else {}),
         }
 
 
@@ -229,6 +241,7 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
         passes_run=_total(trials, "passes_run"),
         passes_saved=_total(trials, "passes_saved"),
         seconds=round(_total(trials, "seconds"), 3),
+        front=_front(trials) if len(study.directions) > 1 else (),
     )
 
 
@@ -237,10 +250,22 @@ def _best(trials: Sequence[FrozenTrial]) -> Best | None:
     if not complete:
         return None
     # Of equal trials the first wins, so that the answer does not depend on how the storage sorts.
-    trial = max(complete, key=lambda t: (t.value, -t.number))
-    assert trial.value is not None
+    trial = max(complete, key=lambda t: (t.values[0], -t.number))
     attrs = trial.user_attrs
-    return Best(trial.number, trial.value, attrs["gain"], tuple(attrs["betas"]), dict(trial.params))
+    return Best(trial.number, trial.values[0], attrs["gain"], tuple(attrs["betas"]), dict(trial.params))
+
+
+def _front(trials: Sequence[FrozenTrial]) -> tuple[Trade, ...]:
+    """What one more pass buys: for every number of passes the best trial, where it beats all with fewer."""
+    points = sorted(
+        (t for t in trials if t.state == TrialState.COMPLETE), key=lambda t: (t.values[1], -t.values[0], t.number)
+    )
+    front: list[Trade] = []
+    for trial in points:
+        if not front or trial.values[0] > front[-1].value:
+            attrs = trial.user_attrs
+            front.append(Trade(int(trial.values[1]), trial.values[0], attrs["gain"], tuple(attrs["betas"])))
+    return tuple(front)
 
 
 def _total(trials: Sequence[FrozenTrial], key: str) -> Any:

@@ -66,6 +66,7 @@ class Workbench:
             config.family(),
             resolution=config.schedule.resolution,
             choose_steps=config.refinement.choose_steps,
+            pareto=config.search.pareto,
             pruner=config.search.pruner,
             seed=config.study.seed,
             on_excerpt=on_excerpt,

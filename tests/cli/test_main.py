@@ -34,8 +34,8 @@ def test_every_command_has_help(name: str, capsys: Capture) -> None:
 def test_run_help_documents_the_study_file(capsys: Capture) -> None:
     assert call(["run", "--help"]) == 0
     out = capsys.readouterr().out
-    assert '[refinement]' in out
-    assert 'choose_steps = true' in out
+    assert "[refinement]" in out
+    assert "choose_steps = true" in out
 
 
 @pytest.mark.parametrize("argv", [["runn"], ["run"], ["run", "x.toml", "--trials", "0"], ["status"], ["run", "--nope"]])

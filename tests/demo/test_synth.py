@@ -11,7 +11,7 @@ from schedopt.types import STEMS as EVERYWHERE
 
 # Seeds of no range in schedopt.demo.seeds: tests learn nothing about the songs that figures are stated for.
 SEEDS = (900_001, 900_002, 900_003)
-SECONDS = 8.0
+SECONDS = 6.0
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from schedopt.demo.train import (
 )
 from schedopt.demo.weights import MODEL_ARGUMENTS, RECORD, WEIGHTS, plain_snr, separate, sha256_of
 
-TINY = Recipe(steps=2, songs=2, song_seconds=1.5, batch=1, crop_seconds=0.5, validation_songs=1, validation_seconds=2.0)
+TINY = Recipe(steps=2, songs=2, song_seconds=1.0, batch=1, crop_seconds=0.5, validation_songs=1, validation_seconds=1.0)
 FLOORS = {"drums": 6.0, "bass": 6.0, "other": 3.0, "vocals": 6.0}  # dB, median of plain SNR
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -56,14 +57,14 @@ def bulky(trial: optuna.Trial) -> float:
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with room for a study of some dozen trials, and a file `ballast` in it to remove.
+    """A folder with room for some trials, and a file `ballast` in it to remove (the log alone grows to 4 MiB).
 
     Where mounting is not allowed SQLite itself is told that there is no more room, until `ballast` is gone.
     """
     folder = tmp_path / "disk"
     try:
-        with small_disk(folder, "900k"):
-            (folder / "ballast").write_bytes(bytes(300_000))
+        with small_disk(folder, "7m"):
+            (folder / "ballast").write_bytes(bytes(5_500_000))
             yield folder
     except PermissionError:
         (folder / "ballast").touch()
@@ -97,6 +98,7 @@ def test_a_full_disk_stops_with_one_line_and_keeps_what_is_finished(disk: Path) 
         work(study, noted, 60)
     assert "\n" not in str(caught.value)
     assert 0 < len(before) < 60
+    assert _count(path) >= len(before)
     (disk / "ballast").unlink()
     resumed = make(path)
     assert finished(resumed)[: len(before)] == before
@@ -110,18 +112,18 @@ def test_the_command_on_a_full_disk(disk: Path, tmp_path: Path, capsys: Capture)
     path = write_study(
         tmp_path, tracks=1, refinement={"steps": 1}, study={"storage": f"sqlite:///{disk}/s.db", "trials": 60}
     )
-    (disk / "more").write_bytes(b"")
+    more = disk / "more"
+    more.touch()
     assert call(["run", str(path), "--trials", "2"]) == 0
     if (disk / "ballast").stat().st_size:
-        room = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-        (disk / "more").write_bytes(bytes(max(0, room - 40_000)))
+        more.write_bytes(bytes(shutil.disk_usage(disk).free - 200_000))
     capsys.readouterr()
-    assert call(["run", str(path), "--trials", "40"]) == 1
+    assert call(["run", str(path), "--trials", "60"]) == 1
     error = capsys.readouterr().err.splitlines()
     assert error[-1].startswith("schedopt: sqlite:///")
     assert "Traceback" not in "".join(error)
-    for name in ("ballast", "more"):
-        (disk / name).unlink()
+    for file in (disk / "ballast", more):
+        file.unlink()
     assert call(["run", str(path), "--trials", "5"]) == 0
     assert "complete" in capsys.readouterr().out
 
@@ -239,7 +241,8 @@ def test_an_interrupt_is_clean_and_resumable(end: signal.Signals, workers: int, 
         os.killpg(process.pid, end)
     else:
         process.send_signal(end)
-    _, error = process.communicate(timeout=60)
+    # Five seconds are promised; a machine that is busy with other things may take longer.
+    _, error = process.communicate(timeout=20)
     assert process.returncode == 130, error
     assert error.splitlines()[-1] == "schedopt: interrupted; the same command carries on"
     assert "Traceback" not in error

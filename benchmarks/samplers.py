@@ -1,8 +1,9 @@
 """Which sampler and pruner find a good schedule in the fewest passes: `python -m benchmarks.samplers`.
 
 Whole studies with schedopt's own objective, samplers and pruners; only the evaluator is a stand-in whose best
-schedule is known: excerpt e scores base_e + Σ_n w_n·(1 − ((β_n − o_en)/s)²) after its steps, with a base that differs between
-excerpts by several dB, optima o_en scattered around a common curve, and gains of tenths of a dB, as real excerpts do.
+schedule is known: excerpt e scores base_e + Σ_n w_n·(1 − ((β_n − o_en)/s)²) after its steps, with a base that
+differs between excerpts by several dB, optima o_en scattered around a common curve, and gains of tenths of a dB, as
+real excerpts do.
 A figure is the number of passes (prefixes shared) until the first complete trial that has 95 % of the gain that
 the family can reach on these excerpts: median over seeds; "–" where most seeds did not get there.
 """
@@ -49,7 +50,7 @@ class StandIn:
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng(self.seed)
-        curve = np.linspace(*rng.uniform(0.1, 0.7, 2), STEPS) + rng.normal(0, 0.05, STEPS)
+        curve = np.linspace(rng.uniform(0.1, 0.7), rng.uniform(0.1, 0.7), STEPS) + rng.normal(0, 0.05, STEPS)
         self.base = rng.normal(8, 3, EXCERPTS)
         self.optima = np.clip(curve + rng.normal(0, 0.15, (EXCERPTS, STEPS)), 0, 1)
         self.weights = rng.gamma(4, 0.02, EXCERPTS)[:, None] * np.linspace(1, 0.6, STEPS)

@@ -1,8 +1,9 @@
 """Seconds of audio separated per second, against `apply_model`: `python -m benchmarks.separate`.
 
 Each row is one model, device, precision and batch of segments. `ratio` compares with demucs' own `apply_model`
-in float32 on the same device in the same run; `mean |ΔSNR|` is the change of the estimates' SNR against float32 (only for weights that
-separate), `share` the counted operations per second over what a plain matrix product of the same precision reaches.
+in float32 on the same device in the same run; `mean |ΔSNR|` is the change of the estimates' SNR against float32 (it
+means something only for weights that separate); `share` is the counted operations per second over what a plain matrix
+product of the same precision reaches.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from demucs.apply import apply_model
-from torch import Tensor, nn
+from demucs.apply import Model, apply_model
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks._harness import best_of, table, write_result
@@ -39,7 +40,7 @@ def product_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * SIZE**3 / best_of(5, multiply)
 
 
-def operations(model: nn.Module, mixture: Tensor) -> int:
+def operations(model: Model, mixture: Tensor) -> int:
     """Multiplications and additions of one pass, counted by torch (convolutions and products, not the FFTs)."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         apply_model(model, mixture[None], shifts=0)
@@ -52,7 +53,7 @@ def _wait(device: torch.device) -> None:
 
 
 def rows_of(
-    name: str, model: nn.Module, device: str, batches: Sequence[int], seconds: float, repeats: int
+    name: str, model: Model, device: str, batches: Sequence[int], seconds: float, repeats: int
 ) -> list[dict[str, Any]]:
     """A row for `apply_model`, and one for each precision and batch of ours."""
     place = torch.device(device)

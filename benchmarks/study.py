@@ -20,9 +20,8 @@ import mir_eval
 import numpy as np
 import optuna
 import torch
-from demucs.apply import apply_model
+from demucs.apply import Model, apply_model
 from demucs.htdemucs import HTDemucs
-from torch import nn
 
 from benchmarks._harness import table, write_result
 from schedopt.config import StudyConfig, make_config
@@ -44,7 +43,7 @@ class Case:
     """A model with the excerpts and the number of trials it is timed on."""
 
     name: str
-    model: nn.Module
+    model: Model
     excerpts: Sequence[Excerpt]
     plain_trials: int
 
@@ -52,18 +51,19 @@ class Case:
 def htdemucs_sized() -> HTDemucs:
     """htdemucs' architecture (41.5 M parameters) with random weights: the time is the same, the music is not."""
     torch.manual_seed(0)
-    return HTDemucs(
+    model: HTDemucs = HTDemucs(
         list(STEMS), channels=48, growth=2, nfft=4096, t_layers=5, t_heads=8, bottom_channels=512, segment=7.8
-    ).eval()
+    )
+    return model.eval()
 
 
-def demo_model() -> nn.Module:
+def demo_model() -> Model:
     from importlib import resources
 
     from demucs.hf import load_safetensors_model
 
     path = resources.files("schedopt.demo") / "weights" / "demo.safetensors"
-    model: nn.Module = load_safetensors_model(str(path))
+    model: Model = load_safetensors_model(str(path))
     return model.eval()
 
 
@@ -109,7 +109,7 @@ def straightforward(case: Case, schedules: Sequence[Schedule], every_step: bool)
     return time.perf_counter() - began, values
 
 
-def _plain_trial(model: nn.Module, excerpt: Excerpt, betas: Schedule, every_step: bool) -> list[float]:
+def _plain_trial(model: Model, excerpt: Excerpt, betas: Schedule, every_step: bool) -> list[float]:
     y = mix(excerpt.references)
     k = STEMS.index(TARGET)
     estimates = _plain_pass(model, y)
@@ -121,7 +121,7 @@ def _plain_trial(model: nn.Module, excerpt: Excerpt, betas: Schedule, every_step
     return scores if every_step else [_plain_sdr(excerpt, estimates, k)]
 
 
-def _plain_pass(model: nn.Module, y: torch.Tensor) -> torch.Tensor:
+def _plain_pass(model: Model, y: torch.Tensor) -> torch.Tensor:
     mono = y.mean(0)
     with torch.no_grad():
         out = apply_model(model, ((y - mono.mean()) / (mono.std() + 1e-8))[None], shifts=0, overlap=0.25)[0]

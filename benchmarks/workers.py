@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks._harness import table, write_result
 
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file of the result; default: benchmarks/results/workers.json")
     options = parser.parse_args()
     cores = os.cpu_count() or 1
-    rows = []
+    rows: list[dict[str, Any]] = []
     for workers, threads in ((1, 1), (1, cores), (cores, 1)):
         took = seconds(workers, threads, options.trials, options.tracks)
         first = rows[0]["seconds"] if rows else took

@@ -15,7 +15,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    install_missing()
+    # With several test processes the first one installs for all, before the others start.
+    if not hasattr(session.config, "workerinput"):
+        install_missing()
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,8 @@ RATE = 44_100
 def tiny_hdemucs(seed: int = 0, channels: int = 4) -> HDemucs:
     """A real HDemucs (spectrogram branch) with random weights; its estimates are wrong, but deterministic."""
     torch.manual_seed(seed)
-    return HDemucs(list(STEMS), channels=channels, hybrid=False, dconv_mode=0, segment=2)
+    model: HDemucs = HDemucs(list(STEMS), channels=channels, hybrid=False, dconv_mode=0, segment=2)
+    return model
 
 
 def tiny_separator(seed: int = 0) -> Separator:

@@ -112,7 +112,18 @@ class Dask:
         self.folder = folder
         self.scheduler = self._start("dask_scheduler", "--port", "0", "--scheduler-file", folder / "scheduler.json")
         self.address: str = wait_for(self._read_address)
-        self.workers = [self._start_worker() for _ in range(count)]
+        self.workers: list[subprocess.Popen[bytes]] = []
+        for _ in range(count):
+            self.add_worker()
+
+    def add_worker(self) -> None:
+        options = ("--nthreads", "1", "--no-nanny", "--memory-limit", "0", "--local-directory", self.folder)
+        self.workers.append(self._start("dask_worker", self.address, *options))
+
+    def kill_worker(self) -> None:
+        process = self.workers.pop()
+        process.kill()
+        process.wait()
 
     def close(self) -> None:
         for process in (*self.workers, self.scheduler):
@@ -126,12 +137,6 @@ class Dask:
             assert self.scheduler.poll() is None, "the Dask scheduler ended"
             return None
         return address
-
-    def _start_worker(self) -> subprocess.Popen[bytes]:
-        return self._start(
-            "dask_worker",
-            *(self.address, "--nthreads", "1", "--no-nanny", "--memory-limit", "0", "--local-directory", self.folder),
-        )
 
     def _start(self, program: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"distributed.cli.{program}", "--host", "127.0.0.1", "--no-dashboard"]

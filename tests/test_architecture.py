@@ -13,7 +13,7 @@ import schedopt
 PACKAGE = Path(__file__).parents[1] / "schedopt"
 
 LAYERS = (
-    ("errors", "types", "py"),
+    ("errors", "types", "memory"),
     ("schedules", "disk"),
     ("store",),
     ("rules", "metrics"),

@@ -109,6 +109,16 @@ def test_the_output_is_what_was_scored() -> None:
     assert float(sdr(EXCERPTS[1].references[3], e.outputs(betas, 1))) == pytest.approx(value, abs=1e-9)
 
 
+def test_a_trajectory_is_what_was_scored_and_its_passes_are_counted() -> None:
+    e = evaluator(shift=True)
+    betas = (0.4, 0.7)
+    outputs = e.trajectory(betas, 0)
+    assert (e.passes.run, e.passes.saved) == (3, 0)
+    scores = [float(sdr(EXCERPTS[0].references[3], output)) for output in outputs]
+    assert_allclose(scores, e.scores(betas, [0])[0], rtol=0, atol=1e-9)
+    assert (e.passes.run, e.passes.saved) == (3, 3)
+
+
 def test_mean_over_tracks_weighs_tracks_not_excerpts() -> None:
     scores = np.array([[1.0], [3.0], [10.0]])
     assert mean_over_tracks(scores, ["a", "a", "b"]) == pytest.approx([6.0])

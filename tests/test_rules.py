@@ -39,17 +39,20 @@ def test_remix() -> None:
 
 def test_resum() -> None:
     v = view(0.3)
+    assert v.others is not None
     torch.testing.assert_close(resum(v), v.target + 0.7 * v.others)
 
 
 def test_oracle_with_beta_1_feeds_the_true_stem() -> None:
     v = view(1.0)
+    assert v.true_target is not None
     assert torch.equal(oracle(v), v.true_target)
 
 
 def test_ddpm_is_equation_2() -> None:
     """x_{t−1} = (x_t − β_t/√(1−ᾱ_t)·ε)/√α_t + σ·z with ε = x_t − f(x_t)_k."""
     v = view(0.2, 0.4, sigma=0.05)
+    assert v.noise is not None
     alpha, alpha_bar = 1 - 0.4, (1 - 0.2) * (1 - 0.4)
     epsilon = v.last_input - v.target
     by_hand = (v.last_input - 0.4 / math.sqrt(1 - alpha_bar) * epsilon) / math.sqrt(alpha) + 0.05 * v.noise

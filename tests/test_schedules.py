@@ -135,4 +135,4 @@ def test_narrowed_ranges() -> None:
     assert (made.space["start"].low, made.space["start"].high) == (0.1, 0.2)
     for ranges in ({"begin": (0, 1)}, {"start": (0.5, 0.2)}, {"start": (0, 1.5)}, {"start": (-0.5, 1)}):
         with pytest.raises(ScheduleError):
-            narrowed(family("linear", 3), ranges)  # type: ignore[arg-type]
+            narrowed(family("linear", 3), ranges)

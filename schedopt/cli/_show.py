@@ -14,6 +14,9 @@ from rich.table import Table
 
 from schedopt.search.study import Summary
 
+PIPE_WIDTH = 200
+"""Columns that a table may take in a file or a pipe; a terminal says its own width."""
+
 PLAIN_EVERY = 10
 """Without a terminal, a line of progress is printed every so many trials."""
 
@@ -23,16 +26,17 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def print_table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None, width: int | None = None
-) -> None:
-    """A table on stdout: first column left, the others right; as wide as the terminal, or as `width`."""
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """A table on stdout: first column left, the others right."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(header):
         table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(soft_wrap=False, width=width).print(table)
+    console = Console(soft_wrap=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)
 
 
 def db(value: float | None, *, sign: bool = False) -> str:

@@ -27,11 +27,8 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 OUTPUT = click.option("-o", "--output", type=FILE, help="Write the JSON document to this file too.")
 TRUST = click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
 
-TABLE_WIDTH = 150
-"""Columns of a table that goes to a file or a pipe; a terminal says its own width."""
-
-PLAIN_EVERY = 10
-"""Without a terminal, a line of progress is printed every so many excerpts."""
+PLAIN_LINES = 10
+"""Without a terminal, progress is so many lines."""
 
 
 def _rivals(_: click.Context, __: click.Parameter, value: str) -> tuple[Rival, ...]:
@@ -147,7 +144,7 @@ def _print_benchmark(bench: Benchmark, found: Sequence[Finding]) -> None:
 def _print_stem(bench: Benchmark, stem: str, found: Sequence[Finding]) -> None:
     with_frames, with_shift = bench.options.frames, any(("sdr", "shift") in finding.versus for finding in found)
     head = [stem, "passes", "s", "SDR", "median", *["1 s frames"] * with_frames, "SI-SDR"]
-    head += ["gain over one pass", "p", "wins/losses", *["gain over shift trick"] * with_shift]
+    head += ["gain over one pass", "p", "won/lost", *["gain over shift trick"] * with_shift]
     rows = []
     for finding in found:
         row = [finding.method.name + " (needs the references)" * finding.method.needs_references]
@@ -156,7 +153,7 @@ def _print_stem(bench: Benchmark, stem: str, found: Sequence[Finding]) -> None:
         row += [f"{finding.mean['si_sdr']:.2f}", *_gain(finding.versus.get(("sdr", "baseline")))]
         row += [_gain(finding.versus.get(("sdr", "shift")))[0]] * with_shift
         rows.append(row)
-    _show.print_table(head, rows, width=_width())
+    _show.print_table(head, rows)
 
 
 def _level(value: float | None) -> str:
@@ -177,6 +174,9 @@ def _gain(comparison: Comparison | None) -> tuple[str, str, str]:
 def _footnotes(bench: Benchmark) -> list[str]:
     kinds = {method.kind for method in bench.methods}
     lines = [f"passes and s(econds): of one excerpt, {bench.seconds_per_pass:.3f} s a pass on this machine"]
+    lines.append(
+        "p: Wilcoxon's signed-rank test, Holm-corrected over the schedules and, apart from them, over the rest"
+    )
     if "constant" in kinds:
         lines.append("constant: its β were fixed in advance, not chosen on these tracks")
     if len(bench.stems) > 1:
@@ -233,14 +233,9 @@ def _print_sweep(done: Sweep) -> None:
             change = "uniform" if gain == 1 else f"{done.change(gain, stem).mean:+.2f}"
             cells.append(f"{done.mean(gain, stem):.2f} ({change})")
         rows.append([f"{gain:g}", *cells])
-    _show.print_table([f"gain of {done.stem}", *stems], rows, width=_width())
+    _show.print_table([f"gain of {done.stem}", *stems], rows)
     for stem, names in done.left_out.items():
         click.echo(f"left out, {stem} is silent: {', '.join(names)}")
-
-
-def _width() -> int:
-    console = Console()
-    return console.width if console.is_terminal else TABLE_WIDTH
 
 
 def _count_excerpts() -> Callable[[int, int], None]:
@@ -250,7 +245,7 @@ def _count_excerpts() -> Callable[[int, int], None]:
     def show(done: int, total: int) -> None:
         if live:
             click.echo(f"\rexcerpt {done} of {total}", err=True, nl=done == total)
-        elif done % PLAIN_EVERY == 0 or done == total:
+        elif done and (done % max(1, total // PLAIN_LINES) == 0 or done == total):
             click.echo(f"excerpt {done} of {total}", err=True)
 
     return show

@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from demucs.hdemucs import HDemucs
 
-from schedopt.demo.memory import keep_freed_memory
 from schedopt.demo.seeds import TRAIN_SEEDS, VALIDATION_SEEDS
 from schedopt.demo.songs import Songs, draw_batch, load_songs
 from schedopt.demo.synth import SAMPLE_RATE, STEMS
@@ -38,6 +37,7 @@ from schedopt.demo.weights import (
     measure,
     save_weights,
 )
+from schedopt.memory import keep_freed_memory
 
 WARM_UP = 100  # steps over which the learning rate rises
 FLOOR = 0.01  # part of the learning rate that is left at the end

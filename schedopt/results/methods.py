@@ -76,11 +76,12 @@ def compared(
     stems = {stem: None for method in schedules for stem in method.settings}
     baseline = Method(BASELINE, "baseline", {stem: Setting(Refinement(stem), ()) for stem in stems})
     wanted: list[Kind] = [*(kind for kind in RIVALS if kind in against), *(CEILINGS if ceilings else ())]
+    options = {_options(setting.refinement) for method in schedules for setting in method.settings.values()}
     others: dict[str, Method] = {}
     for kind in wanted:
         for method in schedules:
             for stem, setting in method.settings.items():
-                for name, rival in _rivals(kind, stem, setting):
+                for name, rival in _rivals(kind, stem, setting, with_options=len(options) > 1):
                     there = others.get(name, Method(name, kind, {}))
                     others[name] = replace(there, settings={stem: rival} | dict(there.settings))
     return [baseline, *schedules, *others.values()]
@@ -100,8 +101,11 @@ def _setting(stem: str, entry: Entry) -> Setting:
     return Setting(entry.refinement(stem), entry.betas)
 
 
-def _rivals(kind: Kind, stem: str, schedule: Setting) -> Iterator[tuple[str, Setting]]:
-    """Rivals of one kind of one schedule, by name; equal names are equal methods up to the seed of the shifts."""
+def _rivals(kind: Kind, stem: str, schedule: Setting, *, with_options: bool) -> Iterator[tuple[str, Setting]]:
+    """Rivals of one kind of one schedule, by name; equal names are equal methods up to the seed of the shifts.
+
+    `with_options`: the schedules differ in their options, so that the names of those that take them over must tell.
+    """
     steps, how = len(schedule.betas), schedule.refinement
     plain = Refinement(stem, seed=how.seed)
     if kind == "shift":
@@ -110,11 +114,12 @@ def _rivals(kind: Kind, stem: str, schedule: Setting) -> Iterator[tuple[str, Set
         yield f"line n/{steps}", Setting(replace(plain, peak_guard=True), line(steps))
     elif kind == "constant":
         for beta in CONSTANTS:
-            yield f"constant {beta:g}, {steps} × {_options(how)}", Setting(how, constant(beta, steps))
+            name = f"constant {beta:g}, {steps + 1} passes"
+            yield f"{name} ({_options(how)})" if with_options else name, Setting(how, constant(beta, steps))
     elif kind == "oracle":
         yield f"oracle line n/{steps}", Setting(replace(plain, rule="oracle"), line(steps))
     elif kind == "greedy":
-        yield f"greedy search, {steps} steps", Setting(plain, zeros(steps))
+        yield f"greedy search, {steps} step{'s' * (steps > 1)}", Setting(plain, zeros(steps))
 
 
 def _options(how: Refinement) -> str:

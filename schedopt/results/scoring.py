@@ -40,7 +40,7 @@ def evaluate(reference: Path, estimate: Path) -> Evaluation:
     stems = {stem: None for scores in tracks.values() for stem in scores}
     if not stems:
         raise DataError(f"{reference}: every stem is silent, so there is nothing to score")
-    means = {
+    means: dict[str, Mapping[str, float]] = {
         stem: {
             metric: float(np.mean([scores[stem][metric] for scores in tracks.values() if stem in scores]))
             for metric in METRICS

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import importlib
 import logging
 import threading
@@ -162,7 +163,7 @@ class Cluster:
         while hands.is_alive():
             hands.join(POLL_SECONDS)
             beats += 1
-            if self._answers(lambda count=beats: signs.set(count, timeout=POLL_SECONDS)):
+            if self._answers(functools.partial(signs.set, beats, timeout=POLL_SECONDS)):
                 seen = time.monotonic()
             report()
             if time.monotonic() - seen > GONE_SECONDS or self.client.status == "closed":

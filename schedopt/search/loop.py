@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
@@ -25,7 +25,7 @@ WAIT_SECONDS = 0.5
 
 log = logging.getLogger("schedopt")
 
-Objective = Callable[[optuna.Trial], float]
+Objective = Callable[[optuna.Trial], float | Sequence[float]]
 
 
 def work(
@@ -131,7 +131,7 @@ def _start_one(
 def _guarded(study: optuna.Study, objective: Objective, leave: Callable[[], None], notes: dict[str, Any]) -> Objective:
     """`objective` that says whose trial it is, lets others start theirs, and notes why it failed."""
 
-    def guarded(trial: optuna.Trial) -> float:
+    def guarded(trial: optuna.Trial) -> float | Sequence[float]:
         try:
             for name, value in notes.items():
                 trial.set_user_attr(name, value)

@@ -86,7 +86,7 @@ def _run_pool(config: StudyConfig, target: str, report: Callable[[], None], trus
     settings = config.model_dump_json()
     stop = ParentGone(os.getpid())
     tasks = [
-        joblib.delayed(run_worker)(Job(target, device, threads, trust_pickle, settings), stop)
+        joblib.delayed(_run_or_exit)(Job(target, device, threads, trust_pickle, settings), stop)
         for device in devices_for(workers, config.separator.device)
     ]
     outcome: list[BaseException] = []
@@ -136,6 +136,13 @@ class ParentGone:
 
     def __call__(self) -> bool:
         return os.getppid() != self.parent
+
+
+def _run_or_exit(job: Job, stop: Stop) -> None:
+    """`run_worker` in a process that loky would keep for minutes after its parent has gone."""
+    run_worker(job, stop)
+    if stop():
+        os._exit(1)
 
 
 def devices_for(workers: int, device: str) -> Sequence[str]:

@@ -26,8 +26,9 @@ def provenance(study: optuna.Study) -> dict[str, Any]:
 def lines(found: dict[str, Any]) -> dict[str, str]:
     """`provenance` as name → value: fingerprints, settings under the study file's keys, then versions."""
     shown = {
-        "model fingerprint": str(found["separator"]),
-        "excerpts fingerprint": str(found["data"]),
+        "weights fingerprint": _plain(found["weights"]),
+        "model fingerprint": _plain(found["separator"]),
+        "excerpts fingerprint": _plain(found["data"]),
         "excerpts": str(len(found["excerpts"] or ())),
     }
     shown |= {key: _plain(value) for key, value in flat(found["config"] or {}).items()}

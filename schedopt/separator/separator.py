@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from schedopt.errors import SeparatorError
+from schedopt.memory import keep_freed_memory
 from schedopt.separator._bag import Bag, bag_of, fingerprint, weights_fingerprint
 from schedopt.separator._device import arithmetic, batch_for, resolve_device, resolve_precision
 from schedopt.separator._partial import transforming_only
@@ -73,6 +74,8 @@ class Separator:
         batch = batch_for(place) if batch_segments is None else batch_segments
         if batch < 1:
             raise SeparatorError(f"batch_segments {batch} is not at least 1")
+        if place.type == "cpu":
+            keep_freed_memory()
         model = model if adopt else copy.deepcopy(model)
         model.to(place).eval().requires_grad_(False)
         bag = bag_of(model, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
@@ -203,14 +202,14 @@ def test_network_file_systems_are_recognised(folder: str, kind: str | None, monk
 
 
 def test_on_a_network_file_system_there_is_a_warning_and_no_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(storage.log, "warning", lambda text, *values: said.append(text % values))
     monkeypatch.setattr(_mounts, "_read_mounts", lambda: f"1 0 0:1 / {tmp_path} rw - nfs4 server:/ rw")
-    monkeypatch.setattr(logging.getLogger("schedopt"), "propagate", True)
-    with caplog.at_level(logging.WARNING, "schedopt"):
-        opened = open_storage(f"sqlite:///{tmp_path}/s.db")
-        open_storage(f"sqlite:///{tmp_path}/s.db", create=False)
-    assert ["network file system (nfs4)" in record.getMessage() for record in caplog.records] == [True]
+    opened = open_storage(f"sqlite:///{tmp_path}/s.db")
+    open_storage(f"sqlite:///{tmp_path}/s.db", create=False)
+    assert ["network file system (nfs4)" in line for line in said] == [True]
     with opened.engine.connect() as connection:
         assert connection.execute(sqlalchemy.text("PRAGMA journal_mode")).scalar() == "delete"
 
@@ -246,13 +245,31 @@ def test_an_interrupt_is_clean_and_resumable(end: signal.Signals, workers: int, 
     assert process.returncode == 130, error
     assert error.splitlines()[-1] == "schedopt: interrupted; the same command carries on"
     assert "Traceback" not in error
-    assert not _group_members(process.pid)
+    # The tracker of shared memory, which joblib starts, ends a moment after its parent.
+    wait_for(lambda: not _group_members(process.pid), 10)
     study = optuna.load_study(study_name="small", storage=url)
     assert not study.get_trials(states=(TrialState.RUNNING,))
     done = len(study.get_trials(states=FINISHED))
     assert done >= 3
     assert call(["run", str(path), "--trials", str(done + 2)]) == 0
     assert len(study.get_trials(states=FINISHED)) == done + 2
+
+
+def test_workers_end_when_the_command_is_killed(tmp_path: Path) -> None:
+    """kill −9 of the parent: nobody could stop them any more; what they were at is queued again."""
+    path = slow_study(tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "schedopt", "run", str(path), "--workers", "2"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for(lambda: process.poll() is not None or _count(tmp_path / "studies.db") >= 3, 120)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not _group_members(process.pid), 60)
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path}/studies.db")
+    assert not study.get_trials(states=(TrialState.RUNNING,))
 
 
 def _count(database: Path) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 from optuna.trial import TrialState
 
 from schedopt.config import StudyConfig, load_config
@@ -38,15 +39,14 @@ def prepared(folder: Path, trials: int) -> tuple[StudyConfig, Workbench, optuna.
 def test_two_workers_share_a_study_and_find_what_one_would(tmp_path: Path) -> None:
     """The first worker that is killed takes its trial with it: it is tried again, and the count stays exact."""
     config, bench, study = prepared(tmp_path, 60)
-    killed: list[int] = []
 
-    def kill_one() -> None:
+    def kill_one() -> bool:
         owners = _owners(study)
-        if not killed and len(owners) == 2:
-            killed.append(min(owners))
-            os.kill(killed[0], signal.SIGKILL)
+        if len(owners) == 2:
+            os.kill(min(owners), signal.SIGKILL)
+        return len(owners) == 2
 
-    watcher = threading.Thread(target=lambda: wait_for(lambda: kill_one() or killed, 300))
+    watcher = threading.Thread(target=wait_for, args=(kill_one, 300))
     watcher.start()
     work_in_pool(study, config, "vocals", lambda: None)
     watcher.join()
@@ -89,7 +89,7 @@ def test_a_worker_whose_files_are_others_gives_up(tmp_path: Path, monkeypatch: p
 
 
 def test_devices_are_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert list(devices_for(3, "auto")) == ["cuda:0", "cuda:1", "cuda:0"]
     assert list(devices_for(2, "cuda:1")) == ["cuda:1", "cuda:1"]
     assert list(devices_for(2, "cpu")) == ["cpu", "cpu"]

@@ -13,7 +13,8 @@ from tests.models import tiny_hdemucs
 
 def hybrid() -> HDemucs:
     torch.manual_seed(1)
-    return HDemucs(list(STEMS), channels=4, segment=2)
+    model: HDemucs = HDemucs(list(STEMS), channels=4, segment=2)
+    return model
 
 
 @pytest.mark.parametrize("make", [tiny_hdemucs, hybrid])

@@ -93,6 +93,12 @@ def test_fingerprint_changes_with_all_that_changes_an_estimate() -> None:
     assert all(len(print_) == 16 for print_ in prints)
 
 
+def test_the_print_of_the_weights_leaves_settings_out() -> None:
+    plain = make(demucs())
+    assert make(demucs(), overlap=0.5, segment=0.2, precision="bfloat16").weights == plain.weights
+    assert len({plain.weights, make(demucs(1)).weights, make(mixed_bag()).weights}) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import signal
 import sys
 import threading
@@ -68,6 +69,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def call(argv: list[str]) -> int:
     """Run the command line `argv`; its exit code."""
+    # An interrupt in the middle of a query makes SQLAlchemy log a traceback while it closes its cursor.
+    logging.getLogger("sqlalchemy").setLevel(logging.CRITICAL)
     try:
         with _ended_by_sigterm():
             result: Any = schedopt.main(args=argv, prog_name="schedopt", standalone_mode=False)

@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -196,13 +196,21 @@ class _Hands(threading.Thread):
     def run(self) -> None:
         try:
             with joblib.parallel_config("dask", client=self._client):
-                parallel = joblib.Parallel(batch_size=1, pre_dispatch="all", return_as="generator_unordered")
-                for answer in parallel(self._tasks):
+                for answer in self._fan_out():
                     self._answers.append(answer)
                     if answer is not None and answer != STOPPED:
                         log.warning("a worker gave up: %s", answer)
         except BaseException as error:
             self._error = error
+
+    def _fan_out(self) -> Iterable[str | None]:
+        if sum(self._client.ncores().values()) > 1:
+            answers: Iterable[str | None] = joblib.Parallel(
+                batch_size=1, pre_dispatch="all", return_as="generator_unordered"
+            )(self._tasks)
+            return answers
+        # With a single thread on the cluster joblib would run the tasks here instead of there.
+        return (self._client.submit(call, *args, pure=False, **kwargs).result() for call, args, kwargs in self._tasks)
 
     def are_lost(self) -> bool:
         """Whether every task that has not answered died with its workers (joblib would wait for them for ever)."""

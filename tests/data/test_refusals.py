@@ -125,7 +125,7 @@ def unprivileged() -> Iterator[None]:
 def test_what_may_not_be_read_is_refused(tmp_path: Path, locked: str) -> None:
     root = tmp_path / "music"
     write_track(root / "song")
-    for folder in [tmp_path, *list(tmp_path.parents)[:2]]:
+    for folder in [tmp_path, *list(tmp_path.parents)[:3]]:
         folder.chmod(0o755)
     (root / locked).chmod(0)
     with unprivileged():

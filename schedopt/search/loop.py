@@ -121,11 +121,20 @@ def _start_one(
             study.optimize(_guarded(study, objective, leave, notes), n_trials=1, catch=(Exception,), callbacks=[after])
         except (AssertionError, UnboundLocalError) as error:
             # Optuna trips over a trial whose end it could not write, or not even read again.
+            if _was_interrupt(error):
+                raise KeyboardInterrupt from None
             fault = storage_fault(error)
             if fault is None:
                 raise
             raise fault from fault.__cause__
     return True
+
+
+def _was_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error that was raised on the way out."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _guarded(study: optuna.Study, objective: Objective, leave: Callable[[], None], notes: dict[str, Any]) -> Objective:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -85,6 +86,25 @@ def test_an_interrupted_trial_is_queued_again(tmp_path: Path) -> None:
     work(study, objective, 4)
     assert tried[2] == tried[1]
     assert sum(t.state == TrialState.COMPLETE for t in study.trials) == 4
+
+
+def test_an_interrupt_while_the_end_is_written_is_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = make(tmp_path / "s.db")
+    interrupted: list[int] = []
+
+    def interrupt(*args: Any, **kwargs: Any) -> bool:
+        if not interrupted:
+            interrupted.append(1)
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    original = study._storage.set_trial_state_values
+    monkeypatch.setattr(study._storage, "set_trial_state_values", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        work(study, parabola, 3)
+    assert not study.get_trials(states=(TrialState.RUNNING,))
+    work(study, parabola, 3)
+    assert sum(t.state == TrialState.COMPLETE for t in study.trials) == 3
 
 
 def test_owners() -> None:

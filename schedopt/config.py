@@ -188,6 +188,10 @@ class StudyConfig(Section):
             self.family()
         except ScheduleError as error:
             raise ValueError(str(error)) from None
+        searched = STEMS if "all" in self.refinement.targets else self.refinement.targets
+        for stem in searched:
+            if self.data.gains.get(stem) == 0:
+                raise ValueError(f"data.gains.{stem} = 0 takes the target {stem} out of the mixture")
         return self
 
     def family(self) -> Family:
@@ -223,7 +227,10 @@ def make_config(document: Mapping[str, Any], where: str = "config", folder: Path
         config = StudyConfig.model_validate(document)
     except ValidationError as error:
         raise ConfigError(_explain(error, where)) from None
-    return config if folder is None else _anchored(config, folder)
+    try:
+        return config if folder is None else _anchored(config, folder)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{where}: data.source or separator.model names a path that cannot be: {error}") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -161,6 +161,9 @@ class Evaluator:
     def _compute(self, tasks: Sequence[Task], betas: Schedule, steps: Sequence[int]) -> int:
         """Fill in the missing scores of `tasks`; the passes that this cost."""
         wanted = {n for n in steps if any(self._score(task, betas[:n]) is None for task in tasks)}
+        if not wanted:
+            # The same samples twice (a doubled track): its twin has just been scored.
+            return 0
 
         def keep_score(index: int, state: State) -> None:
             key = (self.metric, self._trajectory_key(tasks[index], betas[: state.step]))

@@ -122,3 +122,10 @@ def test_a_trajectory_is_what_was_scored_and_its_passes_are_counted() -> None:
 def test_mean_over_tracks_weighs_tracks_not_excerpts() -> None:
     scores = np.array([[1.0], [3.0], [10.0]])
     assert mean_over_tracks(scores, ["a", "a", "b"]) == pytest.approx([6.0])
+
+
+def test_the_same_track_twice_is_scored_like_any_other() -> None:
+    twins = [noise_excerpt(1), noise_excerpt(1)]
+    scores = Evaluator(SEPARATOR, twins, Refinement("vocals")).scores((0.3, 0.6))
+    assert_allclose(scores[0], scores[1])
+    assert np.isfinite(scores).all()

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -85,7 +86,9 @@ def call(argv: list[str]) -> int:
         error.show()
         return error.exit_code
     except SchedoptError as error:
-        click.echo(f"schedopt: {' '.join(str(error).split())}", err=True)
+        # Whatever is quoted, a password in a URL is not.
+        line = re.sub(r"://\S*@", "://***@", " ".join(str(error).split()))
+        click.echo(f"schedopt: {line}", err=True)
         return 1
     except BrokenPipeError:
         # The reader (`| head`) has seen enough. Python would complain again when it closes stdout.

@@ -145,6 +145,8 @@ def open_audio(path: str | Path) -> Audio:
     _check_file(path)
     try:
         info = soundfile.info(path)
+    except UnicodeEncodeError:
+        raise DataError(f"{shown(path)}: its name is not UTF-8; rename the file or its folder") from None
     except (OSError, RuntimeError) as error:
         raise DataError(f"{shown(path)} is not audio that can be read: {reason(error)}") from error
     audio = checked(FileFrames(path, int(info.samplerate), int(info.channels), int(info.frames)))

@@ -45,6 +45,9 @@ def schedule_file(config: StudyConfig, storage: BaseStorage) -> ScheduleFile:
     """
     targets = config.refinement.targets
     studies = {target: load_study(storage, study_name(config, target), config.study.storage) for target in targets}
+    for study in studies.values():
+        if "schedopt" not in study.user_attrs:
+            raise StudyError(f"study {study.study_name}: it was not made by schedopt, so it holds no schedule")
     attrs = studies[targets[-1]].user_attrs
     stored = attrs["config"]
     try:
@@ -140,6 +143,8 @@ def write_text(path: Path, text: str) -> None:
         StudyError: the file cannot be written.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise StudyError(f"{path}: is not a regular file; name another one")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "w", encoding="utf-8") as file:

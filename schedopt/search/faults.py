@@ -20,7 +20,16 @@ Result = TypeVar("Result")
 WAITS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)
 """Seconds between tries, about a minute and a half in all: a database server restarts in less."""
 
-PERMANENT = ("readonly", "read-only", "full", "malformed", "not a database", "no such table", "disk i/o")
+PERMANENT = (
+    "readonly",
+    "read-only",
+    "full",
+    "malformed",
+    "not a database",
+    "no such table",
+    "no such column",
+    "disk i/o",
+)
 """Words of faults that waiting does not mend."""
 
 STORAGE_FAULTS = (StorageInternalError, SQLAlchemyError)

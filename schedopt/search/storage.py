@@ -64,7 +64,11 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
     path = _sqlite_path(parsed)
     if path is None:
         raise StudyError(f"{shown(parsed)}: a study must outlive the command; name a file, not memory")
-    if not path.exists() and not create:
+    try:
+        there = path.exists()
+    except (OSError, ValueError) as error:
+        raise StudyError(f"study.storage names a file that cannot be: {getattr(error, 'strerror', error)}") from None
+    if not there and not create:
         raise StudyError(f"{path}: there is no such database; run a study first")
     _check_sqlite_file(path)
     network = network_file_system(path.parent)
@@ -83,7 +87,7 @@ def shown(url: str | URL) -> str:
     """`url` for people and logs: without its password, which may also stand in the query."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return "the storage URL"
     hidden = {key: "hidden" for key in parsed.query if "pass" in key.lower()}
     return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
@@ -92,7 +96,8 @@ def shown(url: str | URL) -> str:
 def _parse(url: str) -> URL:
     try:
         return make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
+        # Without the URL: what stands in the wrong place may be a part of its password.
         raise StudyError(
             "study.storage is not a database URL; write for example sqlite:///studies/schedopt.db"
         ) from None

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 
 from schedopt.cli import COMMANDS, call
@@ -68,3 +69,34 @@ def test_a_users_mistake_is_one_line_and_1(
     assert len(errors) == 1, errors
     assert errors[0].startswith("schedopt: ")
     assert says in errors[0]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "storage=postgresql://me:s3cret@h/db",
+        "study.storage.x=postgresql://me:s3@cret@h/db",
+        "data.source=x://u:s3cret@h",
+    ],
+)
+def test_no_password_is_echoed(override: str, tmp_path: Path, capsys: Capture) -> None:
+    path = write_study(tmp_path, tracks=1)
+    assert call(["run", str(path), "--set", override]) == 1
+    assert "cret" not in capsys.readouterr().err
+
+
+def test_a_study_of_another_program_is_one_line(tmp_path: Path, capsys: Capture) -> None:
+    path = write_study(tmp_path, tracks=1)
+    optuna.create_study(study_name="small", storage=f"sqlite:///{tmp_path}/studies.db").add_trial(
+        optuna.trial.create_trial(value=1.0)
+    )
+    for command in (["export"], ["run"]):
+        assert call([*command, str(path)]) == 1
+        assert "not made by schedopt" in capsys.readouterr().err
+
+
+def test_an_output_that_is_no_file_is_left_alone(tmp_path: Path, capsys: Capture) -> None:
+    path = write_study(tmp_path, tracks=1, study={"trials": 1}, refinement={"steps": 1})
+    assert call(["run", str(path)]) == 0
+    assert call(["export", str(path), "-o", "/dev/full"]) == 1
+    assert "not a regular file" in capsys.readouterr().err

@@ -27,6 +27,8 @@ def test_sqlite_has_a_write_ahead_log_and_waits(tmp_path: Path) -> None:
     [
         ("studies.db", "not a database URL"),
         ("sqlite://", "name a file"),
+        ("postgresql+psycopg://me:s3c@ret:pw2@127.0.0.1:x/db", "not a database URL"),
+        ("sqlite:///{tmp}/" + 300 * "n" + ".db", "cannot be"),
         ("nodb://host/x", "driver is missing"),
         ("sqlite:///{tmp}", "cannot be written"),
         ("sqlite:///{tmp}/text.db", "not a SQLite database"),

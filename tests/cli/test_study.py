@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
+import soundfile
+import stempeg
 
 from schedopt.cli import call
+from schedopt.types import STEMS
+from tests.models import RATE
 from tests.studies import write_study
 
 Capture = pytest.CaptureFixture[str]
@@ -150,3 +156,30 @@ def test_reproduce_prints_the_published_table(finished: Path, capsys: Capture) -
     assert len(rows[0]["ours"]) == 3
     assert call(["reproduce", str(finished), "--set", "refinement.steps=2"]) == 0
     assert "published" in capsys.readouterr().out
+
+
+def test_a_study_on_the_real_musdb18_excerpt(tmp_path: Path, capsys: Capture) -> None:
+    """stempeg's MUSDB18 song, through the musdb package."""
+    train = tmp_path / "mus" / "train"
+    train.mkdir(parents=True)
+    shutil.copy(stempeg.example_stem_path(), train / "A song.stem.mp4")
+    path = write_study(
+        tmp_path, tracks=1, data={"source": "musdb:mus", "excerpt": 1.0}, refinement={"steps": 1}, study={"trials": 2}
+    )
+    assert call(["run", str(path), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["trials"]["complete"] + document["trials"]["pruned"] == 2
+
+
+def test_a_study_on_tracks_of_minutes_in_musdb18_hq_layout(tmp_path: Path, capsys: Capture) -> None:
+    rng = np.random.default_rng(0)
+    for split, name in (("train", "One"), ("train", "Two"), ("test", "Three")):
+        folder = tmp_path / "hq" / split / name
+        folder.mkdir(parents=True)
+        for stem in (*STEMS, "mixture"):
+            noise = 0.1 * rng.standard_normal((RATE, 2), dtype=np.float32)
+            soundfile.write(folder / f"{stem}.wav", np.tile(noise, (150, 1)), RATE)
+    path = write_study(tmp_path, tracks=1, data={"source": "folder:hq"}, refinement={"steps": 1}, study={"trials": 2})
+    assert call(["run", str(path), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["trials"]["complete"] + document["trials"]["pruned"] == 2

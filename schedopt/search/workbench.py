@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from schedopt.separator import Separator, load_separator
 from schedopt.store import Store
 from schedopt.trajectory import Refinement
 from schedopt.types import Excerpt
+
+log = logging.getLogger("schedopt")
 
 
 @dataclass
@@ -61,6 +64,16 @@ class Workbench:
             )
             for stem in stems
         ]
+        for evaluator in evaluators:
+            if evaluator.left_out:
+                names = ", ".join(excerpt.name for excerpt in evaluator.left_out)
+                log.warning(
+                    "%s is silent in %d of %d excerpts, which are left out of its mean: %s",
+                    evaluator.refinement.target,
+                    len(evaluator.left_out),
+                    len(self.excerpts),
+                    names,
+                )
         return Objective(
             evaluators,
             config.family(),

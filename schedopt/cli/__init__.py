@@ -87,7 +87,7 @@ def call(argv: list[str]) -> int:
         return error.exit_code
     except SchedoptError as error:
         # Whatever is quoted, a password in a URL is not.
-        line = re.sub(r"://\S*@", "://***@", " ".join(str(error).split()))
+        line = re.sub(r"://([^:/@\s]*):\S*@", r"://\1:***@", " ".join(str(error).split()))
         click.echo(f"schedopt: {line}", err=True)
         return 1
     except BrokenPipeError:

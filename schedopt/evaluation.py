@@ -110,12 +110,6 @@ class Evaluator:
         # `_compute` left every score in the store.
         return np.array([[self._score(task, betas[:n]) for n in steps] for task in chosen], dtype=np.float64)
 
-    def outputs(self, betas: Schedule, index: int) -> Tensor:
-        """The estimate of the target handed out after the last step, (channels, samples), for one task."""
-        states: dict[int, State] = {}
-        self._walk([self.tasks[index]], betas, {len(betas)}, states.__setitem__)
-        return states[0].output
-
     def trajectory(self, betas: Schedule, index: int) -> list[Tensor]:
         """The estimates of the target handed out after step 0 … N, (channels, samples) each, for one task.
 

@@ -22,6 +22,8 @@ Schedule: TypeAlias = tuple[float, ...]
 Params: TypeAlias = Mapping[str, float]
 
 DEFAULT_RESOLUTION = 0.01
+_EPS = 1e-9
+
 MAX_COSINE_BETA = 0.999
 """Nichol & Dhariwal clip β here, since their formula reaches 1 at the last step."""
 
@@ -129,10 +131,6 @@ def line(steps: int) -> Schedule:
 def constant(beta: float, steps: int) -> Schedule:
     """The same β at every step."""
     return check_betas((beta,) * steps)
-
-
-_EPS = 1e-9
-PRESETS: Mapping[str, Callable[[int], Schedule]] = {"baseline": zeros, "line": line}
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -38,6 +38,25 @@ class Separates(Protocol):
         ...
 
 
+class Options(Protocol):
+    """The options of a refinement, as study files and schedule files hold them."""
+
+    @property
+    def rule(self) -> str: ...
+
+    @property
+    def shift(self) -> bool: ...
+
+    @property
+    def output(self) -> Literal["last", "mean"]: ...
+
+    @property
+    def peak_guard(self) -> bool: ...
+
+    @property
+    def sigma(self) -> float: ...
+
+
 @dataclass(frozen=True)
 class Refinement:
     """How a schedule is applied; with the separator and the mixture it fixes a trajectory.
@@ -55,6 +74,19 @@ class Refinement:
     peak_guard: bool = False
     sigma: float = 0.0
     seed: int = 0
+
+    @classmethod
+    def of(cls, target: str, options: Options, seed: int) -> Refinement:
+        """The refinement of `target` with the options of a study file or schedule file."""
+        return cls(
+            target=target,
+            rule=options.rule,
+            shift=options.shift,
+            output=options.output,
+            peak_guard=options.peak_guard,
+            sigma=options.sigma,
+            seed=seed,
+        )
 
     def shift_of(self, step: int, sample_rate: int) -> int:
         """Samples by which step `step`'s input is delayed; step 0 is never shifted."""

@@ -106,7 +106,7 @@ def test_the_output_is_what_was_scored() -> None:
     e = evaluator(output="mean")
     betas = (0.4, 0.7)
     value = e.scores(betas)[1, -1]
-    assert float(sdr(EXCERPTS[1].references[3], e.outputs(betas, 1))) == pytest.approx(value, abs=1e-9)
+    assert float(sdr(EXCERPTS[1].references[3], e.trajectory(betas, 1)[-1])) == pytest.approx(value, abs=1e-9)
 
 
 def test_a_trajectory_is_what_was_scored_and_its_passes_are_counted() -> None:

@@ -184,7 +184,7 @@ def _train_until_spent(recipe: Recipe, run: Run, songs: Songs, weights: Path, ch
             save_checkpoint(run, checkpoint)
         if run.seconds - exported > EXPORT_SECONDS:
             exported = run.seconds
-            save_weights(run.averaged.state_dict(), weights)
+            save_weights(run.averaged, weights)
             figures = np.median(measure(run.averaged, VALIDATION_SEEDS[:8], recipe.validation_seconds), axis=0)
             print("median SNR of 8 songs:", dict(zip(STEMS, figures.round(2).tolist(), strict=True)), flush=True)
 
@@ -220,7 +220,7 @@ def restore(run: Run, path: Path) -> None:
 def _finish(recipe: Recipe, run: Run, out: Path) -> dict[str, Any]:
     """Write weights and record; the figures are those of the weights as stored."""
     path = out / WEIGHTS.name
-    digest = save_weights(run.averaged.state_dict(), path)
+    digest = save_weights(run.averaged, path)
     stored = copy.deepcopy(run.averaged)
     stored.load_state_dict({name: tensor.half() for name, tensor in run.averaged.state_dict().items()})
     seeds = VALIDATION_SEEDS[: recipe.validation_songs]

@@ -1,8 +1,6 @@
 """The bundled separator's model, its weights on disk, and how good it is."""
 
 import hashlib
-import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,9 @@ import numpy.typing as npt
 import torch
 from demucs.apply import Model, apply_model
 from demucs.hdemucs import HDemucs
-from safetensors.torch import save_file
 
 from schedopt.demo.synth import SAMPLE_RATE, STEMS, synthesize
+from schedopt.separator import save_safetensors
 
 WEIGHTS = Path(__file__).parent / "weights" / "demo.safetensors"
 RECORD = WEIGHTS.with_name("training.json")
@@ -38,17 +36,13 @@ def build_model() -> HDemucs:
     return model
 
 
-def save_weights(state: Mapping[str, torch.Tensor], path: Path) -> str:
-    """Write a state as safetensors that `demucs.hf.load_safetensors_model` reads; returns the file's SHA-256.
+def save_weights(model: HDemucs, path: Path) -> str:
+    """Write `model` as safetensors that `demucs.hf.load_safetensors_model` reads; returns the file's SHA-256.
 
     Tensors are stored in half precision, which halves the file and moves the estimates by some 60 dB below them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"klass": MODEL_CLASS, "args": "[]", "kwargs": json.dumps(MODEL_ARGUMENTS)}
-    part = path.with_name(path.name + ".part")
-    save_file({name: tensor.half().contiguous() for name, tensor in state.items()}, part, metadata)
-    part.chmod(0o644)  # safetensors writes for the owner alone
-    os.replace(part, path)  # readers see the old file or the new one, never half of it
+    save_safetensors(model, path, half=True)
     return sha256_of(path)
 
 

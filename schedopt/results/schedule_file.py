@@ -121,15 +121,7 @@ class Entry(Part):
 
     def refinement(self, stem: str) -> Refinement:
         """How this schedule is applied to the target `stem`."""
-        return Refinement(
-            target=stem,
-            rule=self.rule,
-            shift=self.shift,
-            output=self.output,
-            peak_guard=self.peak_guard,
-            sigma=self.sigma,
-            seed=self.seed,
-        )
+        return Refinement.of(stem, self, self.seed)
 
 
 class ScheduleFile(Part):

@@ -87,16 +87,7 @@ class Workbench:
 
     def refinement(self, stem: str) -> Refinement:
         """How the studies of this file refine the target `stem`."""
-        options = self.config.refinement
-        return Refinement(
-            target=stem,
-            rule=options.rule,
-            shift=options.shift,
-            output=options.output,
-            peak_guard=options.peak_guard,
-            sigma=options.sigma,
-            seed=self.config.study.seed,
-        )
+        return Refinement.of(stem, self.config.refinement, self.config.study.seed)
 
 
 def make_store(section: StoreSection) -> Store:

@@ -142,13 +142,22 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         StudyError: the file cannot be written.
     """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` whole or not at all.
+
+    Raises:
+        StudyError: the file cannot be written.
+    """
     try:
         if path.exists() and not path.is_file():
             raise StudyError(f"{path}: is not a regular file; name another one")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,13 @@ OnExcerpt = Callable[[int, int], None]
 class Outcome:
     """What a schedule is worth on the search excerpts.
 
-    `by_step` holds the mean score after each step 0 … N in dB; `steps` is the n whose score counts.
+    `by_step` holds the mean score after each step 0 … N in dB; `steps` is the n whose score counts. `parts` are the
+    scores behind it, a target each: (excerpts, N+1) in dB, and the excerpts' tracks.
     """
 
     by_step: tuple[float, ...]
     steps: int
+    parts: Sequence[tuple[Scores, Sequence[str]]] = field(default=(), repr=False, compare=False)
 
     @property
     def value(self) -> float:
@@ -37,6 +39,25 @@ class Outcome:
     def gain(self) -> float:
         """Difference to one pass (step 0), dB."""
         return self.by_step[self.steps] - self.by_step[0]
+
+    def by_track(self) -> dict[str, Scores]:
+        """Scores in dB after each step, (N+1,), of every track: mean over its excerpts, then over its targets."""
+        found: dict[str, list[Scores]] = {}
+        for scores, names in self.parts:
+            for track in dict.fromkeys(names):
+                found.setdefault(track, []).append(scores[[name == track for name in names]].mean(axis=0))
+        return {track: np.asarray(np.mean(found[track], axis=0)) for track in sorted(found)}
+
+    def attributes(self) -> dict[str, Any]:
+        """What is kept of it: `by_step`; `spread`, the lower and upper quartile over tracks of the change since one
+        pass, by step; `gain_by_track`, the gain of each track in the order of their names. dB."""
+        scores = np.stack(list(self.by_track().values()))  # (tracks, N+1)
+        change = scores - scores[:, :1]
+        return {
+            "by_step": [round(value, 6) for value in self.by_step],
+            "spread": [[round(float(v), 4) for v in row] for row in np.quantile(change, (0.25, 0.75), axis=0)],
+            "gain_by_track": [round(float(v), 4) for v in change[:, self.steps]],
+        }
 
 
 class Objective:
@@ -106,7 +127,7 @@ class Objective:
                 "betas": list(betas[: outcome.steps]),
                 "steps": outcome.steps,
                 "gain": outcome.gain,
-                "by_step": [round(value, 6) for value in outcome.by_step],
+                **outcome.attributes(),
             },
         )
         return (outcome.value, outcome.steps + 1) if self.pareto else outcome.value
@@ -166,7 +187,7 @@ class Objective:
         means = [mean_over_tracks(part, names) for part, names in zip(scores, tracks, strict=True)]
         by_step = np.mean(means, axis=0)
         steps = int(np.argmax(by_step[1:])) + 1 if self.choose_steps else len(by_step) - 1
-        return Outcome(tuple(float(value) for value in by_step), steps)
+        return Outcome(tuple(float(value) for value in by_step), steps, tuple(zip(scores, tracks, strict=True)))
 
 
 def _set_attrs(trial: optuna.Trial, attrs: dict[str, Any]) -> None:

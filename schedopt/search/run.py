@@ -111,7 +111,8 @@ def open_study(bench: Workbench, objective: Objective, storage: BaseStorage, tar
 
 def _note_references(study: optuna.Study, objective: Objective, authors_line: Schedule, outcome: Outcome) -> None:
     """Keep the scores of one pass and of the authors' line; queue both as trials where the family holds them."""
-    study.set_user_attr("line", _reference(outcome, outcome.value) | {"betas": list(authors_line)})
+    study.set_user_attr("line", {"value": outcome.value, "betas": list(authors_line), **outcome.attributes()})
+    study.set_user_attr("tracks", list(outcome.by_track()))
     names = {task.excerpt.name for e in objective.evaluators for task in e.tasks}
     study.set_user_attr("excerpts", sorted(names))
     left_out = {e.refinement.target: [x.name for x in e.left_out] for e in objective.evaluators}
@@ -121,8 +122,4 @@ def _note_references(study: optuna.Study, objective: Objective, authors_line: Sc
     )
     enqueue(study, objective.family, authors_line, objective.resolution, "line", pareto=objective.pareto)
     # Last, so that a run that is cut off before it scores and queues again.
-    study.set_user_attr("baseline", _reference(outcome, outcome.by_step[0]))
-
-
-def _reference(outcome: Outcome, value: float) -> dict[str, Any]:
-    return {"value": value, "by_step": [round(score, 6) for score in outcome.by_step]}
+    study.set_user_attr("baseline", {"value": outcome.by_step[0], "by_step": [round(outcome.by_step[0], 6)]})

@@ -1,11 +1,12 @@
 """Studies in their storage: names, attributes, creation, the check before resuming, and what they hold.
 
 A study is an ordinary Optuna study. Study attributes: `schedopt` (format version), `config`, `versions`,
-`separator`, `weights` and `data` (fingerprints), `excerpts`, `left_out`, `baseline` and `line` (mean score by
-step, dB).
-Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`,
-`passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`), `failure` (why a trial failed), `owner`
-(machine and process), `retry_of` (the trial that it tries again), `versions` (those that are not the study's).
+`separator`, `weights` and `data` (fingerprints), `excerpts`, `tracks`, `left_out`, `baseline` and `line` (mean score
+by step, dB).
+Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`, `spread`
+and `gain_by_track` (see `Outcome.attributes`), `passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`),
+`failure` (why a trial failed), `owner` (machine and process), `retry_of` (the trial that it tries again), `versions`
+(those that are not the study's).
 """
 
 from __future__ import annotations

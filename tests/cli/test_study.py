@@ -64,6 +64,10 @@ def test_a_study_is_plain_optuna(finished: Path) -> None:
     for trial in study.trials:
         assert set(trial.params) == {"start", "end"}
         assert {"betas", "passes_run", "passes_saved", "seconds", "owner"} <= set(trial.user_attrs)
+        if trial.state == optuna.trial.TrialState.COMPLETE:
+            assert np.mean(trial.user_attrs["gain_by_track"]) == pytest.approx(trial.user_attrs["gain"], abs=1e-4)
+            assert len(trial.user_attrs["gain_by_track"]) == len(study.user_attrs["tracks"]) == 3
+            assert len(trial.user_attrs["spread"][0]) == len(trial.user_attrs["by_step"]) == 4
     optuna_cli = Path(sys.executable).with_name("optuna")
     listed = subprocess.run([optuna_cli, "studies", "--storage", url], capture_output=True, text=True, check=True)
     assert "| small |" in listed.stdout

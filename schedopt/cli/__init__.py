@@ -30,6 +30,7 @@ COMMANDS = {
         "Compare schedule files with one pass and other methods on held-out tracks.",
     ),
     "sweep": ("schedopt.cli.benchmark", "Vary one stem's weight in the mixture; show the score of all stems."),
+    "report": ("schedopt.cli.report", "Write a study or a benchmark as one HTML file, with figures and audio."),
     "reproduce": ("schedopt.cli.study", "Replay the method's published table beside its figures."),
     "evaluate": ("schedopt.cli.audio", "Score a folder of estimated stems against one of true stems."),
     "demo": ("schedopt.cli.audio", "Write the generated demo tracks as WAV files, to listen to."),

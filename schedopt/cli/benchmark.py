@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
 from schedopt.cli import _show
+from schedopt.cli._figures import figures
+from schedopt.cli._figures import write as write_figures
 from schedopt.config import load_config
 from schedopt.data import Split
-from schedopt.results.benchmark import Benchmark, Options
+from schedopt.results.benchmark import Options
 from schedopt.results.benchmark import benchmark as run_benchmark
+from schedopt.results.benchmark_file import BenchmarkFile, read_benchmark
 from schedopt.results.export import write_text
-from schedopt.results.findings import ALL, Finding, document, findings, sentences
+from schedopt.results.findings import document, findings
 from schedopt.results.methods import RIVALS, Rival
 from schedopt.results.schedule_file import load_schedule_file
-from schedopt.results.statistics import Comparison
 from schedopt.results.sweep import Sweep
 from schedopt.results.sweep import sweep as run_sweep
+from schedopt.results.tables import footnotes, headline, stem_table
+
+if TYPE_CHECKING:
+    from schedopt.results.figures import Charts
 
 FILE = click.Path(path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
@@ -57,7 +64,10 @@ def _gains(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ..
     default=",".join(RIVALS),
     show_default=True,
     callback=_rivals,
-    help="What to compare with besides one pass, at equal passes; or none.",
+    help="What to compare with besides one pass: at equal passes, and the best of each family; or none.",
+)
+@click.option(
+    "--storage", metavar="URL", help="The studies that hold the families; default: the files' own, if SQLite."
 )
 @click.option(
     "--ceilings", is_flag=True, help="Also the oracle and the greedy search (10 N passes), which need the stems."
@@ -73,6 +83,7 @@ def _gains(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ..
 )
 @click.option("--device", default="auto", show_default=True, help="auto | cpu | cuda | cuda:N | mps.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the bootstrap.")
+@figures
 @TRUST
 @JSON
 @OUTPUT
@@ -80,6 +91,7 @@ def benchmark(
     files: tuple[Path, ...],
     source: str | None,
     against: tuple[Rival, ...],
+    storage: str | None,
     ceilings: bool,
     tracks: int | None,
     excerpt: float | None,
@@ -91,6 +103,8 @@ def benchmark(
     trust_pickle: bool,
     as_json: bool,
     output: Path | None,
+    folder: Path | None,
+    style: str,
 ) -> None:
     """Compare schedule files with one pass, and with other uses of as many passes, on held-out tracks.
 
@@ -109,81 +123,38 @@ def benchmark(
         trust_pickle=trust_pickle,
         against=against,
         ceilings=ceilings,
+        storage=storage,
         frames=frames,
         seed=seed,
     )
     loaded = {str(path): load_schedule_file(path) for path in files}
     bench = run_benchmark(loaded, options, _count_excerpts())
-    found = findings(bench)
-    result = document(bench, found)
+    result = document(bench, findings(bench))
+    file = read_benchmark(result)
     if as_json:
         _show.print_json(result)
     else:
-        _print_benchmark(bench, found)
+        _print_benchmark(file)
     # After the table: what took long is seen even where the file cannot be written.
     if output is not None:
         write_text(output, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    write_figures(lambda: _benchmark_charts(file), folder, style)
 
 
-def _print_benchmark(bench: Benchmark, found: Sequence[Finding]) -> None:
-    tracks = len({excerpt.track for excerpt in bench.excerpts})
-    click.echo(
-        f"{bench.model} (float32) on {tracks} held-out tracks of {bench.music.source},"
-        f" {len(bench.excerpts)} excerpts of {bench.music.excerpt:g} s; dB"
-    )
-    for stem in dict.fromkeys(finding.stem for finding in found):
+def _benchmark_charts(file: BenchmarkFile) -> Charts:
+    from schedopt.results.figures import benchmark_charts
+
+    return benchmark_charts(file)
+
+
+def _print_benchmark(file: BenchmarkFile) -> None:
+    click.echo(headline(file))
+    for scope in file.scopes:
         click.echo()
-        _print_stem(bench, stem, [finding for finding in found if finding.stem == stem])
+        _show.print_table(*stem_table(file, scope))
     click.echo()
-    for sentence in sentences(found):
-        click.echo(sentence)
-    for line in _footnotes(bench):
+    for line in (*file.sentences, *footnotes(file)):
         click.echo(line)
-
-
-def _print_stem(bench: Benchmark, stem: str, found: Sequence[Finding]) -> None:
-    with_frames, with_shift = bench.options.frames, any(("sdr", "shift") in finding.versus for finding in found)
-    head = [stem, "passes", "s", "SDR", "median", *["1 s frames"] * with_frames, "SI-SDR"]
-    head += ["gain over one pass", "p", "won/lost", *["gain over shift trick"] * with_shift]
-    rows = []
-    for finding in found:
-        row = [finding.method.name + " (needs the references)" * finding.method.needs_references]
-        row += [str(finding.passes), f"{finding.seconds:.2f}", f"{finding.mean['sdr']:.2f}"]
-        row += [f"{finding.median['sdr']:.2f}", *[_level(finding.frames)] * with_frames]
-        row += [f"{finding.mean['si_sdr']:.2f}", *_gain(finding.versus.get(("sdr", "baseline")))]
-        row += [_gain(finding.versus.get(("sdr", "shift")))[0]] * with_shift
-        rows.append(row)
-    _show.print_table(head, rows)
-
-
-def _level(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
-
-
-def _gain(comparison: Comparison | None) -> tuple[str, str, str]:
-    """Mean with its interval, corrected p, wins/losses."""
-    if comparison is None:
-        return "–", "–", "–"
-    low, high = comparison.low, comparison.high
-    interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
-    ties = f" ({comparison.ties} equal)" if comparison.ties else ""
-    count = f"{comparison.wins}/{comparison.losses}{ties}"
-    return f"{comparison.mean:+.3f}{interval}", f"{comparison.p_holm:.2g}", count
-
-
-def _footnotes(bench: Benchmark) -> list[str]:
-    kinds = {method.kind for method in bench.methods}
-    lines = [f"passes and s(econds): of one excerpt, {bench.seconds_per_pass:.3f} s a pass on this machine"]
-    lines.append(
-        "p: Wilcoxon's signed-rank test, Holm-corrected over the schedules and, apart from them, over the rest"
-    )
-    if "constant" in kinds:
-        lines.append("constant: its β were fixed in advance, not chosen on these tracks")
-    if len(bench.stems) > 1:
-        lines.append(f"{ALL}: mean over the stems that sound, track by track")
-    for stem, names in bench.left_out.items():
-        lines.append(f"left out, {stem} is silent: {', '.join(names)}")
-    return lines
 
 
 @click.command()
@@ -194,6 +165,7 @@ def _footnotes(bench: Benchmark) -> list[str]:
 @click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the study file."
 )
+@figures
 @TRUST
 @JSON
 @OUTPUT
@@ -206,6 +178,8 @@ def sweep(
     trust_pickle: bool,
     as_json: bool,
     output: Path | None,
+    folder: Path | None,
+    style: str,
 ) -> None:
     """Weight one stem of the mixture by several gains and score all stems after one pass (Algorithm 1 of the report).
 
@@ -220,6 +194,13 @@ def sweep(
         _print_sweep(done)
     if output is not None:
         write_text(output, json.dumps(done.document(), indent=2, ensure_ascii=False) + "\n")
+    write_figures(lambda: _sweep_charts(done), folder, style)
+
+
+def _sweep_charts(done: Sweep) -> Charts:
+    from schedopt.results.figures import sweep_charts
+
+    return sweep_charts(done)
 
 
 def _print_sweep(done: Sweep) -> None:

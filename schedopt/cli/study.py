@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import optuna
 
 from schedopt.cli import _show
+from schedopt.cli._figures import figures
+from schedopt.cli._figures import write as write_figures
 from schedopt.config import StudyConfig, load_config, reference_text
 from schedopt.errors import StudyError
 from schedopt.results import export as exports
-from schedopt.results.reproduce import PUBLISHED
+from schedopt.results.reproduce import PUBLISHED, Reproduction
 from schedopt.results.reproduce import reproduce as replay
 from schedopt.search.provenance import differing, lines, provenance
 from schedopt.search.run import run as run_study
 from schedopt.search.storage import open_storage, shown
 from schedopt.search.study import Summary, study_name, summarize
+
+if TYPE_CHECKING:
+    from schedopt.results.figures import Charts
 
 STUDY_FILE = click.argument("study_file", metavar="STUDY.toml", type=click.Path(path_type=Path))
 SET = click.option(
@@ -211,7 +216,10 @@ def _export(config: StudyConfig, path: Path, style: str = "json") -> Path:
 @SET
 @click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
 @AS_JSON
-def reproduce(study_file: Path, overrides: tuple[str, ...], trust_pickle: bool, as_json: bool) -> None:
+@figures
+def reproduce(
+    study_file: Path, overrides: tuple[str, ...], trust_pickle: bool, as_json: bool, folder: Path | None, style: str
+) -> None:
     """Replay the method's published table with STUDY.toml's model and held-out tracks, beside the figures.
 
     The line n/N under the file's rule and under the oracle, score of the target after each step.
@@ -219,6 +227,7 @@ def reproduce(study_file: Path, overrides: tuple[str, ...], trust_pickle: bool, 
     _show.show_notes()
     config = _config(study_file, overrides)
     result = replay(config, trust_pickle=trust_pickle, on_row=_show.count_rows)
+    write_figures(lambda: _charts(result), folder, style)
     if as_json:
         _show.print_json(result.document())
         return
@@ -232,3 +241,11 @@ def reproduce(study_file: Path, overrides: tuple[str, ...], trust_pickle: bool, 
             rows.append(("  published", *(f"{value:.3f}" for value in published)))
             rows.append(("  difference", *(f"{a - b:+.3f}" for a, b in zip(ours, published, strict=False))))
     _show.print_table(("rule, target", *steps), rows)
+    for sentence in result.sentences():
+        click.echo(sentence)
+
+
+def _charts(result: Reproduction) -> Charts:
+    from schedopt.results.figures import reproduction_charts
+
+    return reproduction_charts(result)

@@ -21,6 +21,7 @@ from schedopt.data import cut_excerpts, load_tracks
 from schedopt.errors import DataError, ScheduleError
 from schedopt.evaluation import Evaluator, Passes
 from schedopt.metrics import Metric, scorer
+from schedopt.results.families import best_of_families
 from schedopt.results.frames import frame_scores
 from schedopt.results.methods import GREEDY_RATIOS, RIVALS, Method, Rival, compared
 from schedopt.results.schedule_file import ScheduleFile, check_separator
@@ -44,8 +45,8 @@ class Options:
     """What a benchmark may be told; None: as in the search that the schedule files came from.
 
     `source`, `tracks`, `excerpt` (seconds), `excerpts_per_track`: the held-out music. `model`, `device`: the separator.
-    `against`, `ceilings`: see `schedopt.results.methods`. `frames`: score frames of one second too. `seed`: of the
-    bootstrap.
+    `against`, `ceilings`: see `schedopt.results.methods`. `storage`: URL of the studies for the best of each family.
+    `frames`: score frames of one second too. `seed`: of the bootstrap.
     """
 
     source: str | None = None
@@ -57,6 +58,7 @@ class Options:
     trust_pickle: bool = False
     against: Collection[Rival] = RIVALS
     ceilings: bool = False
+    storage: str | None = None
     frames: bool = False
     seed: int = 0
 
@@ -130,8 +132,9 @@ def benchmark(
     """
     options = options or Options()
     music = _music(files, options)
-    methods = compared(files, options.against, ceilings=options.ceilings)
     separator = _separator(files, options)
+    families = best_of_families(files, options.storage) if "family" in options.against else []
+    methods = compared(files, options.against, ceilings=options.ceilings, families=families)
     _note_gains(files)
     tracks = load_tracks(music.source, "held-out", options.tracks)
     excerpts = cut_excerpts(tracks, music.excerpt, music.excerpts_per_track)

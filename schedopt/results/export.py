@@ -57,7 +57,7 @@ def schedule_file(config: StudyConfig, storage: BaseStorage) -> ScheduleFile:
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             model=SearchedModel(**stored["separator"], fingerprint=attrs["separator"], weights=attrs.get("weights")),
             data=SearchedData(**{key: stored["data"][key] for key in SearchedData.model_fields}),
-            schedules={target: _entry(study, config) for target, study in studies.items()},
+            schedules={target: entry_of(study, config.study.storage) for target, study in studies.items()},
             versions=attrs["versions"],
         )
     except ValidationError as error:
@@ -77,7 +77,13 @@ def load_study(storage: BaseStorage, name: str, url: str) -> optuna.Study:
         raise StudyError(f"{shown(url)}: there is no study {name!r} (there: {there}); run it first") from None
 
 
-def _entry(study: optuna.Study, config: StudyConfig) -> Entry:
+def entry_of(study: optuna.Study, url: str) -> Entry:
+    """The best schedule of a study of ours in the storage behind `url`.
+
+    Raises:
+        StudyError: it has no complete trial yet.
+        ValidationError: it is no schedule to hand over.
+    """
     best = summarize(study, "").best
     if best is None:
         raise StudyError(f"study {study.study_name}: it has no complete trial yet, so nothing to export")
@@ -92,7 +98,7 @@ def _entry(study: optuna.Study, config: StudyConfig) -> Entry:
         betas=best.betas,
         gains=stored["data"]["gains"],
         study=study.study_name,
-        storage=shown(config.study.storage),
+        storage=shown(url),
         trial=best.number,
         metric=stored["search"]["metric"],
         search=SearchScore(

@@ -15,14 +15,12 @@ from typing import Any, Literal
 import numpy as np
 
 from schedopt.results.benchmark import SCORED, Array, Benchmark, ScoredMetric
+from schedopt.results.benchmark_file import FORMAT, KIND
 from schedopt.results.methods import BASELINE, Method, shift_trick_name
 from schedopt.results.statistics import MIN_TRACKS, Comparison, compare, corrected
+from schedopt.results.tables import ALL
 from schedopt.search.study import versions
 from schedopt.types import Excerpt
-
-FORMAT = 1
-KIND = "schedopt benchmark"
-ALL = "all stems"
 
 Versus = Literal["baseline", "shift"]
 WORDS: Mapping[Versus, str] = {"baseline": "one pass", "shift": "the shift trick at as many passes"}
@@ -245,6 +243,7 @@ def _setting(bench: Benchmark, method: Method, stem: str) -> dict[str, Any]:
     frames = _track_frames(bench, method.name, stem)
     return {
         "betas": None if method.kind == "greedy" else list(setting.betas),
+        "origin": setting.origin,
         "rule": how.rule,
         "shift": how.shift,
         "output": how.output,

@@ -7,6 +7,7 @@ All of them are trajectories of the one engine, with another rule, other options
     shift      Demucs' shift trick, as many passes: remix with β = 0, every step shifted, mean of all estimates
     line       the authors' β_n = n/N, with their peak guard
     constant   the same β at every step with the schedule's own rule and options; its values are fixed here, in advance
+    family     the best schedule of each family that the study database holds (`schedopt.results.families`)
     oracle     ceiling: the rule oracle along the line n/N; needs the true stems
     greedy     ceiling: per excerpt, the ratio with the best true SDR at every step (arXiv 2505.19534)
 """
@@ -22,8 +23,8 @@ from schedopt.results.schedule_file import SUFFIX, Entry, ScheduleFile
 from schedopt.schedules import Schedule, constant, line, zeros
 from schedopt.trajectory import Refinement
 
-Rival = Literal["shift", "line", "constant"]
-Kind = Literal["baseline", "schedule", "shift", "line", "constant", "oracle", "greedy"]
+Rival = Literal["shift", "line", "constant", "family"]
+Kind = Literal["baseline", "schedule", "shift", "line", "constant", "family", "oracle", "greedy"]
 
 RIVALS: tuple[Rival, ...] = get_args(Rival)
 CEILINGS: tuple[Kind, ...] = ("oracle", "greedy")
@@ -38,10 +39,14 @@ GREEDY_RATIOS = tuple(n / 10 for n in range(10))
 
 @dataclass(frozen=True)
 class Setting:
-    """One method for one stem. The greedy ceiling finds its own betas; `betas` then says how many at most."""
+    """One method for one stem. The greedy ceiling finds its own betas; `betas` then says how many at most.
+
+    `origin` says which study and trial a schedule of kind `family` is from.
+    """
 
     refinement: Refinement
     betas: Schedule
+    origin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,15 @@ class Method:
 
 
 def compared(
-    files: Mapping[str, ScheduleFile], against: Collection[Rival] = RIVALS, *, ceilings: bool = False
+    files: Mapping[str, ScheduleFile],
+    against: Collection[Rival] = RIVALS,
+    *,
+    ceilings: bool = False,
+    families: Sequence[Method] = (),
 ) -> list[Method]:
     """The baseline, the schedules of `files` (by path), their rivals with as many steps, and the ceilings if asked for.
+
+    `families`: the methods of the kind `family`.
 
     Raises:
         ScheduleError: two files that cannot be told apart by name.
@@ -84,7 +95,8 @@ def compared(
                 for name, rival in _rivals(kind, stem, setting, with_options=len(options) > 1):
                     there = others.get(name, Method(name, kind, {}))
                     others[name] = replace(there, settings={stem: rival} | dict(there.settings))
-    return [baseline, *schedules, *others.values()]
+    ceiling = [method for method in others.values() if method.needs_references]
+    return [baseline, *schedules, *families, *(m for m in others.values() if not m.needs_references), *ceiling]
 
 
 def shift_trick_name(steps: int) -> str:

@@ -37,6 +37,10 @@ class Reproduction:
     tracks: int
     rows: Mapping[Row, tuple[float, ...]]
 
+    def sentences(self) -> list[str]:
+        """For every row that was published: where ours and the published one are highest, and whether shapes agree."""
+        return [_told(row, ours, PUBLISHED[row]) for row, ours in self.rows.items() if row in PUBLISHED]
+
     def document(self) -> dict[str, Any]:
         """For `--json`: every row with the published one and the differences, where there is one."""
         return {
@@ -54,7 +58,29 @@ class Reproduction:
                 }
                 for (rule, target), ours in self.rows.items()
             ],
+            "sentences": self.sentences(),
         }
+
+
+def _told(row: Row, ours: tuple[float, ...], published: tuple[float, ...]) -> str:
+    rule, target = row
+    steps = len(published)
+    if len(ours) != steps + 1:
+        return f"{rule}, {target}: not comparable, the published line is n/{steps}, ours n/{len(ours) - 1}"
+    shared = ours[:steps]
+    shapes = [_shape(values) for values in (shared, published)]
+    same = "the same shape" if shapes[0] == shapes[1] else f"another shape: ours {shapes[0]}, the published {shapes[1]}"
+    tops = [
+        f"{max(values) - values[0]:+.3f} dB over one pass after step {int(np.argmax(values))}"
+        for values in (shared, published)
+    ]
+    return f"{rule}, {target}: {same}; at best {tops[0]}, published {tops[1]}"
+
+
+def _shape(values: tuple[float, ...]) -> str:
+    """How the scores go with the steps: rises | falls | rises, then falls."""
+    top = int(np.argmax(values))
+    return "falls" if top == 0 else "rises" if top == len(values) - 1 else "rises, then falls"
 
 
 def reproduce(

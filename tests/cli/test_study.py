@@ -158,8 +158,13 @@ def test_reproduce_prints_the_published_table(finished: Path, capsys: Capture) -
     assert rows[0]["published"][0] == 9.956
     assert rows[0]["ours"][0] == pytest.approx(rows[1]["ours"][0])
     assert len(rows[0]["ours"]) == 3
-    assert call(["reproduce", str(finished), "--set", "refinement.steps=2"]) == 0
-    assert "published" in capsys.readouterr().out
+    figures = finished.parent / "figures"
+    assert call(["reproduce", str(finished), "--set", "refinement.steps=2", "--figures", str(figures)]) == 0
+    shown = capsys.readouterr()
+    assert "published" in shown.out
+    assert "remix, vocals: not comparable, the published line is n/10, ours n/2" in shown.out
+    assert f"figure: {figures / 'published.png'}" in shown.err
+    assert {path.name for path in figures.iterdir()} == {"published.png", "shape.png"}
 
 
 def test_a_study_on_the_real_musdb18_excerpt(tmp_path: Path, capsys: Capture) -> None:

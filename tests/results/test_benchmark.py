@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ from schedopt.data import mix
 from schedopt.evaluation import Evaluator
 from schedopt.metrics import sdr
 from schedopt.results.benchmark import Options, benchmark, greedy_betas
-from schedopt.results.findings import ALL, findings, track_scores
+from schedopt.results.findings import findings, track_scores
 from schedopt.results.frames import frame_scores
 from schedopt.results.methods import GREEDY_RATIOS, compared, shift_trick_name
 from schedopt.results.schedule_file import ScheduleFile, load_schedule_file
+from schedopt.results.tables import ALL
 from schedopt.trajectory import Refinement
 from tests.models import RATE, noise_excerpt, tiny_separator
 from tests.results.schedules import TRACKS, schedule, write_bench, write_schedule
@@ -38,7 +40,8 @@ def result(folder: Path) -> dict[str, Any]:
     """The JSON document of a benchmark with everything on: two stems with schedules of different length."""
     path = write_schedule(folder, "best", vocals=SEARCHED, bass={"betas": [0.5]})
     output = folder / "result.json"
-    assert call(["benchmark", str(path), "--ceilings", "--frames", "-o", str(output)]) == 0
+    command = ["benchmark", str(path), "--ceilings", "--frames", "-o", str(output)]
+    assert call([*command, "--figures", str(folder / "figures"), "--figure-format", "svg"]) == 0
     document: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
     return document
 
@@ -83,6 +86,13 @@ def test_scores_are_those_of_the_plain_way(folder: Path, result: dict[str, Any])
     for track, scores in tracks.items():
         assert len(scores["sdr"]) == len(scores["si_sdr"]) == 3
         assert scores["sdr"][0] == base[track]["sdr"][0]
+
+
+def test_its_figures_are_files(folder: Path, result: dict[str, Any]) -> None:
+    names = {path.name for path in (folder / "figures").iterdir()}
+    assert names == {f"{name}.svg" for name in ("steps", "tracks", "passes", "stems", "ceilings")}
+    for path in (folder / "figures").iterdir():
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
 
 
 def test_silent_excerpts_are_left_out_and_listed(result: dict[str, Any]) -> None:
@@ -234,4 +244,4 @@ def test_mistakes_are_answered_in_one_line(folder: Path, capsys: Capture) -> Non
     assert "more than one overlap" in refused([written("c.json"), written("d.json", model=overlap)], capsys)
     assert "is not known" in refused([written("c.json"), "--data", "nonsense"], capsys)
     assert call(["benchmark", written("c.json"), "--against", "shift,magic"]) == 2
-    assert "'magic' is not one of shift, line, constant, none" in capsys.readouterr().err
+    assert "'magic' is not one of shift, line, constant, family, none" in capsys.readouterr().err

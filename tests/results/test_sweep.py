@@ -61,7 +61,9 @@ def test_scores_are_those_of_one_pass_on_the_weighted_mixture(tmp_path: Path) ->
 
 def test_the_command_prints_a_table_or_json(tmp_path: Path, capsys: Capture) -> None:
     path = write_study(tmp_path)
-    assert call(["sweep", str(path), "--stem", "drums", "--gains", "0.5,2"]) == 0
+    figures = tmp_path / "figures"
+    assert call(["sweep", str(path), "--stem", "drums", "--gains", "0.5,2", "--figures", str(figures)]) == 0
+    assert {path.name for path in figures.iterdir()} == {"sweep.png", "change.png"}
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["gain", "of", "drums", *STEMS]
     assert [line.split()[0] for line in lines[2:5]] == ["0.5", "1", "2"]

@@ -2,7 +2,21 @@
 
 from schedopt.results.figures._matplotlib import FORMATS, draw, image, save_charts
 from schedopt.results.figures._plotly import plotly_figure
+from schedopt.results.figures.benchmark import benchmark_charts
 from schedopt.results.figures.chart import Chart, Charts
+from schedopt.results.figures.proof import reproduction_charts, sweep_charts
 from schedopt.results.figures.study import study_charts
 
-__all__ = ["FORMATS", "Chart", "Charts", "draw", "image", "plotly_figure", "save_charts", "study_charts"]
+__all__ = [
+    "FORMATS",
+    "Chart",
+    "Charts",
+    "benchmark_charts",
+    "draw",
+    "image",
+    "plotly_figure",
+    "reproduction_charts",
+    "save_charts",
+    "study_charts",
+    "sweep_charts",
+]

@@ -42,6 +42,7 @@ def plotly_figure(chart: Chart) -> go.Figure:
         legend={"orientation": "h", "yanchor": "top", "y": -0.16 / chart.rows, "x": 0.5, "xanchor": "center"},
         margin={"l": 60, "r": 30, "t": 60, "b": 60},
         boxmode="overlay",
+        showlegend=len(list(chart.named())) > 1 or chart.scale is not None,
         font={"size": 13},
     )
     return figure
@@ -63,12 +64,18 @@ def _text(text: str) -> str:
 
 
 def _set_axes(figure: go.Figure, panel: Panel, place: dict[str, int]) -> None:
-    figure.update_xaxes(**_axis(panel.x), **place)
-    figure.update_yaxes(**_axis(panel.y), **place)
+    figure.update_xaxes(**_axis(panel.x), **_zero(panel, Bars), **place)
+    figure.update_yaxes(**_axis(panel.y), **_zero(panel, Boxes), **place)
     highs = [value for mark in panel.marks for value in _heights(mark)]
     if panel.y.low is not None and highs:
         top = max(highs)
         figure.update_yaxes(range=[panel.y.low - 0.05 * (top - panel.y.low), top + 0.05 * (top - panel.y.low)], **place)
+
+
+def _zero(panel: Panel, kind: type[Mark]) -> dict[str, Any]:
+    """Gains stand on a line at 0."""
+    shown = any(isinstance(mark, kind) for mark in panel.marks)
+    return {"zeroline": shown, "zerolinecolor": "#808080", "zerolinewidth": 1}
 
 
 def _heights(mark: Mark) -> tuple[float, ...]:
@@ -76,7 +83,7 @@ def _heights(mark: Mark) -> tuple[float, ...]:
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
-    look: dict[str, Any] = {"title": {"text": _text(axis.label)}, "automargin": True, "zeroline": False}
+    look: dict[str, Any] = {"title": {"text": _text(axis.label)}, "automargin": True}
     if axis.log:
         look["type"] = "log"
     if axis.ticks:
@@ -129,7 +136,7 @@ def _line(mark: Line) -> Iterator[go.Scatter]:
             "dash": _DASHES[look.dash],
             "shape": "hv" if mark.steps else "linear",
         },
-        marker={"symbol": _SYMBOLS[look.marker], "size": 5 + look.width},
+        marker={"symbol": _SYMBOLS[look.marker], "size": 6 + look.width},
     )
 
 
@@ -150,7 +157,7 @@ def _points(mark: Points) -> go.Scatter:
         marker={
             "color": mark.style.colour,
             "symbol": _SYMBOLS[mark.style.marker],
-            "size": 5 + mark.style.width,
+            "size": 6 + mark.style.width,
         },
         error_y=bars,
         text=[_text(label) for label in mark.labels] or None,

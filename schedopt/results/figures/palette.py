@@ -21,10 +21,11 @@ _DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted")
 
 _KINDS: Mapping[Kind, tuple[tuple[str, ...], Dash]] = {
     "baseline": ((GREY,), "dashed"),
-    "schedule": ((BLUE, SKY, NAVY, TEAL), "solid"),
+    "schedule": ((BLUE, NAVY, SKY, TEAL), "solid"),
     "shift": ((GREEN,), "solid"),
     "line": ((ORANGE,), "solid"),
     "constant": ((PINK,), "solid"),
+    "family": ((SKY, TEAL, NAVY), "dashed"),
     "oracle": ((VERMILLION,), "dashed"),
     "greedy": ((VERMILLION,), "dotted"),
 }

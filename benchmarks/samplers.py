@@ -11,6 +11,7 @@ the family can reach on these excerpts: median over seeds; "–" where most seed
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ EXCERPTS = 16
 WIDTH = 0.5
 """Distance from the optimum at which a step gains nothing: SDR is that flat in β (FACTS, section 4)."""
 
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "1 parameter": {"family": "cosine", "space": {"offset": [0.008, 0.008]}},
     "linear (2)": {"family": "linear"},
     "free (5)": {"family": "free"},
@@ -77,12 +78,12 @@ class StandIn:
         return float(self.by_step(np.asarray(betas))[:, -1].mean())
 
 
-def config(case: str, sampler: str, pruner: str, seed: int) -> StudyConfig:
+def config(case: str, sampler: str, pruner: str, resolution: float, seed: int) -> StudyConfig:
     return make_config(
         {
             "study": {"name": "s", "seed": seed},
             "refinement": {"steps": STEPS, "choose_steps": False},
-            "schedule": CASES[case],
+            "schedule": {**CASES[case], "resolution": resolution},
             "search": {"sampler": sampler, "pruner": pruner},
         }
     )
@@ -101,10 +102,10 @@ def possible(stand_in: StandIn, settings: StudyConfig) -> float:
     return -float(differential_evolution(loss, bounds, seed=0, maxiter=60, tol=1e-8).fun)
 
 
-def passes_needed(case: str, sampler: str, pruner: str, seed: int, trials: int) -> float:
+def passes_needed(case: str, sampler: str, pruner: str, resolution: float, seed: int, trials: int) -> float:
     """Passes until 95 % of the possible gain, or infinity."""
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    settings, stand_in = config(case, sampler, pruner, seed), StandIn(seed)
+    settings, stand_in = config(case, sampler, pruner, resolution, seed), StandIn(seed)
     baseline = stand_in.value(np.zeros(STEPS))
     goal = baseline + 0.95 * (possible(stand_in, settings) - baseline)
     objective = Objective(
@@ -129,31 +130,35 @@ def passes_needed(case: str, sampler: str, pruner: str, seed: int, trials: int) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--samplers", nargs="+", default=["random", "grid", "tpe", "cmaes", "gp", "qmc"])
+    parser.add_argument("--resolutions", type=float, nargs="+", default=[0.05])
+    parser.add_argument("--samplers", nargs="+", default=["tpe", "random", "qmc", "cmaes", "grid", "gp"])
     parser.add_argument(
         "--pruners",
         nargs="+",
-        default=["none", "median", "percentile", "successive-halving", "hyperband", "wilcoxon"],
+        default=["none", "wilcoxon", "median", "percentile", "hyperband", "successive-halving"],
+        help="the first two with every sampler, the others with the first sampler",
     )
     parser.add_argument("--json", type=Path, help="file of the result; default: benchmarks/results/samplers.json")
     options = parser.parse_args()
     rows = []
     for sampler in options.samplers:
-        for pruner in options.pruners:
-            row: dict[str, Any] = {"sampler": sampler, "pruner": pruner}
+        pruners = options.pruners if sampler == options.samplers[0] else options.pruners[:2]
+        for pruner, resolution in itertools.product(pruners, options.resolutions):
+            row: dict[str, Any] = {"sampler": sampler, "pruner": pruner, "resolution": resolution}
             for case in CASES:
                 needed = Parallel(n_jobs=options.jobs)(
-                    delayed(passes_needed)(case, sampler, pruner, seed, options.trials) for seed in range(options.seeds)
+                    delayed(passes_needed)(case, sampler, pruner, resolution, seed, options.trials)
+                    for seed in range(options.seeds)
                 )
                 median = float(np.median(needed))
                 row[case] = round(median) if np.isfinite(median) else None
                 row[f"{case}: reached"] = f"{int(np.isfinite(needed).sum())}/{options.seeds}"
             rows.append(row)
             print(row, flush=True)
+            write_result("samplers", rows, options.json, seeds=options.seeds, trials=options.trials)
     print(table(rows))
-    write_result("samplers", rows, options.json, seeds=options.seeds, trials=options.trials)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ Schedule: TypeAlias = tuple[float, ...]
 
 Params: TypeAlias = Mapping[str, float]
 
-DEFAULT_RESOLUTION = 0.01
+DEFAULT_RESOLUTION = 0.05
 _EPS = 1e-9
 
 MAX_COSINE_BETA = 0.999

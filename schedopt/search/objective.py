@@ -142,11 +142,12 @@ class Objective:
             outcome = self._outcome_of(done)
             # With targets that sound in different excerpts the first ones may not cover all targets yet.
             if outcome is not None and self.pruner != "none":
-                value = float(np.mean([scores[outcome.steps] for scores in latest]))
+                # Gains, not scores: excerpts differ in score by far more than schedules do, so a mean over some of
+                # them would say which excerpts came first.
                 if pairs_excerpts(self.pruner):
-                    trial.report(value, step=unit)
+                    trial.report(float(np.mean([part[outcome.steps] - part[0] for part in latest])), step=unit)
                 else:
-                    trial.report(outcome.value, step=count)
+                    trial.report(outcome.gain, step=count)
             if self.on_excerpt is not None:
                 self.on_excerpt(count, len(order))
             if count < len(order) and self._may_prune(trial) and trial.should_prune():

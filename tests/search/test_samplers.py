@@ -89,3 +89,25 @@ def test_grid_values_lie_on_the_resolution() -> None:
     values = grid_values(config().family(), 6, 0.01)
     assert values["start"] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert all(round(v * 100, 6) % 1 == 0 for v in grid_values(config().family(), 8, 0.01)["end"])
+
+
+def test_the_wilcoxon_test_asks_only_excerpts_on_which_the_trials_differ() -> None:
+    study = optuna.create_study(direction="maximize", pruner=make_pruner("wilcoxon", 12))
+    best = {excerpt: 0.1 * excerpt for excerpt in range(12)}
+
+    def follow(values: dict[int, float]) -> bool:
+        trial = study.ask()
+        verdicts = []
+        for excerpt, value in values.items():
+            trial.report(value, excerpt)
+            verdicts.append(trial.should_prune())
+        study.tell(trial, sum(values.values()) / 12)
+        return any(verdicts)
+
+    assert not follow(best)
+    # Twelve equal values: Optuna's own pruner would enumerate 2¹² signs here, seconds a call.
+    assert not follow(best)
+    worse = {excerpt: value - (0.01 * (excerpt + 1) if excerpt >= 8 else 0) for excerpt, value in best.items()}
+    assert follow(worse)
+    better = {excerpt: value + (0.01 * (excerpt + 1) if excerpt >= 8 else 0) for excerpt, value in best.items()}
+    assert not follow(better)

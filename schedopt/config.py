@@ -52,7 +52,8 @@ class StudySection(Section):
 
 class DataSection(Section):
     source: str = Field("demo", description="demo | folder:PATH | musdb:PATH")
-    excerpt: float = Field(6.0, gt=0.1, le=600, description="length of an excerpt in seconds")
+    # One segment of htdemucs (7.8 s, of which the next begins after 5.85 s), a shift of up to 0.5 s included.
+    excerpt: float = Field(5.3, gt=0.1, le=600, description="length of an excerpt in seconds")
     excerpts_per_track: int = Field(1, ge=1, le=1000, description="excerpts cut from each track")
     tracks: int | None = Field(12, ge=1, description="at most so many tracks; 'all' for all of them")
     gains: dict[str, float] = Field(

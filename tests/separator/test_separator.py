@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from fractions import Fraction
 from typing import Any
 
 import pytest
 import torch
 
+from schedopt.config import make_config
 from schedopt.errors import SeparatorError
 from schedopt.separator import Separator
+from schedopt.separator._segments import cut_for
+from schedopt.trajectory import MAX_SHIFT_SECONDS
 from schedopt.types import STEMS
 from tests.separator.networks import SAMPLES, demucs, difference, htdemucs, mixed_bag, mixture, one_hot_bag
 
@@ -133,3 +137,10 @@ def test_calls_that_cannot_be_answered() -> None:
 def test_estimates_do_not_depend_on_the_mixtures_level() -> None:
     separator, wave = make(htdemucs()), mixture(SAMPLES)
     assert difference(separator(4 * wave[None]), 4 * separator(wave[None])) < 1e-4
+
+
+def test_the_default_excerpt_with_the_longest_shift_is_one_segment_of_htdemucs() -> None:
+    network = htdemucs(segment=Fraction(39, 5))
+    section = make_config({"study": {"name": "s"}}).separator
+    samples = int((make_config({"study": {"name": "s"}}).data.excerpt + MAX_SHIFT_SECONDS) * network.samplerate)
+    assert len(cut_for(network, section.overlap, None).segments(samples)) == 1

@@ -90,7 +90,7 @@ def test_scores_are_those_of_the_plain_way(folder: Path, result: dict[str, Any])
 
 def test_its_figures_are_files(folder: Path, result: dict[str, Any]) -> None:
     names = {path.name for path in (folder / "figures").iterdir()}
-    assert names == {f"{name}.svg" for name in ("steps", "tracks", "passes", "stems", "ceilings")}
+    assert names == {f"{name}.svg" for name in ("steps", "tracks", "gains", "passes", "stems", "ceilings")}
     for path in (folder / "figures").iterdir():
         assert ElementTree.parse(path).getroot().tag.endswith("svg")
 

@@ -21,7 +21,21 @@ from matplotlib.ticker import MaxNLocator
 
 from schedopt.data._text import shown
 from schedopt.results.export import write_bytes
-from schedopt.results.figures.chart import Axis, Bars, Boxes, Bundle, Chart, Charts, Line, Mark, Panel, Points, Scale
+from schedopt.results.figures.chart import (
+    Axis,
+    Bars,
+    Boxes,
+    Bundle,
+    Chart,
+    Charts,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Scale,
+    lies_on_zero,
+    rows,
+)
 
 FORMATS = ("png", "svg", "pdf")
 DPI = 150
@@ -103,8 +117,8 @@ def draw(chart: Chart) -> Figure:
 
 def _row_heights(chart: Chart) -> list[float]:
     """Inches a row of panels: named bars need a line each."""
-    rows = [chart.panels[first : first + chart.columns] for first in range(0, len(chart.panels), chart.columns)]
-    return [max(_height(panel) for panel in row) for row in rows]
+    lines = [chart.panels[first : first + chart.columns] for first in range(0, len(chart.panels), chart.columns)]
+    return [max(_height(panel) for panel in line) for line in lines]
 
 
 def _height(panel: Panel) -> float:
@@ -121,10 +135,10 @@ def _draw_panel(axes: Axes, panel: Panel, scale: Scale | None) -> None:
     axes.set_ylabel(shown(panel.y.label))
     _set_axis(axes, "x", panel.x)
     _set_axis(axes, "y", panel.y)
-    if any(isinstance(mark, Bars) for mark in panel.marks):
-        axes.axvline(0, color="#808080", linewidth=1)
+    if lies_on_zero(panel):
+        axes.axvline(0, color="#808080", linewidth=1, zorder=0.5)
         axes.grid(axis="y", visible=False)
-        axes.set_ylim(-0.7, max(max(len(mark.values) for mark in panel.marks if isinstance(mark, Bars)), 3) - 0.3)
+        axes.set_ylim(-0.7, max(rows(panel), 3) - 0.3)
     if any(isinstance(mark, Boxes) for mark in panel.marks):
         axes.axhline(0, color="#808080", linewidth=1, zorder=0.5)
 
@@ -156,7 +170,10 @@ def _draw_mark(axes: Axes, mark: Mark, scale: Scale | None) -> None:
     elif isinstance(mark, Points):
         axes.plot(mark.x, mark.y, **{**_line_look(mark), "linestyle": "none"})
         if mark.low:
-            axes.vlines(mark.x, mark.low, mark.high, color=mark.style.colour, linewidth=1.5)
+            if mark.sideways:
+                axes.hlines(mark.y, mark.low, mark.high, color=mark.style.colour, linewidth=1.5)
+            else:
+                axes.vlines(mark.x, mark.low, mark.high, color=mark.style.colour, linewidth=1.5)
     elif isinstance(mark, Bars):
         axes.barh(range(len(mark.values)), mark.values, height=0.72, color=mark.style.colour)
     else:

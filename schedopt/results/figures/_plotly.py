@@ -12,7 +12,19 @@ from plotly.subplots import make_subplots
 
 from schedopt.data._text import shown
 from schedopt.results.figures._matplotlib import scale_map
-from schedopt.results.figures.chart import Axis, Bars, Boxes, Bundle, Chart, Line, Mark, Panel, Points, Scale
+from schedopt.results.figures.chart import (
+    Axis,
+    Bars,
+    Boxes,
+    Bundle,
+    Chart,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Scale,
+    lies_on_zero,
+)
 
 SHADES = 24
 """Lines of a bundle are drawn in so many colours, one trace each: hundreds of traces would make a page slow."""
@@ -54,7 +66,7 @@ def _name(trace: Any, unseen: set[str]) -> None:
     if trace.showlegend is not False:
         trace.update(showlegend=name in unseen)
         unseen.discard(name)
-    if name is not None:
+    if name:
         trace.update(name=_text(name), legendgroup=_text(name))
 
 
@@ -64,17 +76,17 @@ def _text(text: str) -> str:
 
 
 def _set_axes(figure: go.Figure, panel: Panel, place: dict[str, int]) -> None:
-    figure.update_xaxes(**_axis(panel.x), **_zero(panel, Bars), **place)
-    figure.update_yaxes(**_axis(panel.y), **_zero(panel, Boxes), **place)
+    boxes = any(isinstance(mark, Boxes) for mark in panel.marks)
+    figure.update_xaxes(**_axis(panel.x), **_zero(lies_on_zero(panel)), **place)
+    figure.update_yaxes(**_axis(panel.y), **_zero(boxes), **place)
     highs = [value for mark in panel.marks for value in _heights(mark)]
     if panel.y.low is not None and highs:
         top = max(highs)
         figure.update_yaxes(range=[panel.y.low - 0.05 * (top - panel.y.low), top + 0.05 * (top - panel.y.low)], **place)
 
 
-def _zero(panel: Panel, kind: type[Mark]) -> dict[str, Any]:
+def _zero(shown: bool) -> dict[str, Any]:
     """Gains stand on a line at 0."""
-    shown = any(isinstance(mark, kind) for mark in panel.marks)
     return {"zeroline": shown, "zerolinecolor": "#808080", "zerolinewidth": 1}
 
 
@@ -141,13 +153,14 @@ def _line(mark: Line) -> Iterator[go.Scatter]:
 
 
 def _points(mark: Points) -> go.Scatter:
-    bars = None
+    bars = {}
     if mark.low:
-        bars = {
+        middle = mark.x if mark.sideways else mark.y
+        bars["error_x" if mark.sideways else "error_y"] = {
             "type": "data",
             "symmetric": False,
-            "array": [high - y for high, y in zip(mark.high, mark.y, strict=True)],
-            "arrayminus": [y - low for low, y in zip(mark.low, mark.y, strict=True)],
+            "array": [high - value for high, value in zip(mark.high, middle, strict=True)],
+            "arrayminus": [value - low for low, value in zip(mark.low, middle, strict=True)],
         }
     return go.Scatter(
         name=mark.name,
@@ -159,8 +172,8 @@ def _points(mark: Points) -> go.Scatter:
             "symbol": _SYMBOLS[mark.style.marker],
             "size": 6 + mark.style.width,
         },
-        error_y=bars,
         text=[_text(label) for label in mark.labels] or None,
+        **bars,
     )
 
 

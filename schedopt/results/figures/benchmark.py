@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from schedopt.results.benchmark_file import BenchmarkFile, MethodPart, StemPart
-from schedopt.results.figures.chart import Axis, Boxes, Chart, Line, Mark, Panel, Points, Style
-from schedopt.results.figures.palette import method_style
+from schedopt.results.benchmark_file import BenchmarkFile, Compared, MethodPart, Row, StemPart
+from schedopt.results.figures.chart import Axis, Boxes, Chart, Line, Mark, Panel, Points, Style, short
+from schedopt.results.figures.palette import LIGHT_GREY, method_style
 from schedopt.results.figures.study import GAIN, STEP, tracks_panel
 from schedopt.results.methods import Kind
 
@@ -24,10 +24,15 @@ LABELS: dict[Kind, str] = {
 """Names in the legend, where a stem has only one method of the kind."""
 
 
+COMPARED: tuple[Kind, ...] = ("schedule", "shift", "line", "constant", "family")
+"""Everything that needs no references."""
+
+
 @dataclass(frozen=True)
 class Shown:
-    """One method for one stem as it is drawn."""
+    """One method for one stem as it is drawn; `label` is what the legend says."""
 
+    name: str
     label: str
     kind: Kind
     style: Style
@@ -39,10 +44,11 @@ class Shown:
 
 
 def benchmark_charts(file: BenchmarkFile) -> dict[str, Chart]:
-    """Every chart of a benchmark by name: `steps`, `ceilings` (where they were run), `tracks`, `passes`, `stems`."""
+    """Every chart of a benchmark by name: `steps`, `tracks`, `gains`, `passes`, `stems`; where they ran, `ceilings`."""
     charts = {
         "steps": _steps(file, ("baseline", "line", "schedule", "shift")),
         "tracks": _tracks(file),
+        "gains": _gains(file),
         "passes": _passes(file),
         "stems": _stems(file),
     }
@@ -92,33 +98,71 @@ def _tracks(file: BenchmarkFile) -> Chart:
     return Chart("Gain of each held-out track", tuple(panels), "SDR over that of one pass, sorted by the schedule's.")
 
 
-def _passes(file: BenchmarkFile) -> Chart:
-    """Gain with its interval against passes, and the front: what nothing cheaper reaches."""
+def _gains(file: BenchmarkFile) -> Chart:
+    """Mean gain of every method with its interval, the highest on top."""
     panels = []
     for stem in file.stems:
         rows = {row.method: row for row in file.findings if row.stem == stem}
-        _, shown = _shown(file, stem, ("schedule", "shift", "line", "constant", "family"))
+        _, shown = _shown(file, stem, COMPARED)
+        order = sorted(shown, key=lambda one: _gain(rows[one.name]).mean)
+        ticks = tuple((float(n), _row_name(one)) for n, one in enumerate(order))
+        marks = tuple(
+            _with_interval("", float(n), _gain(rows[one.name]), one, sideways=True) for n, one in enumerate(order)
+        )
+        panels.append(Panel(Axis(GAIN), Axis("", ticks), marks, _title(file, stem)))
+    return Chart(
+        "Gain over one pass, held-out tracks",
+        tuple(panels),
+        "Mean over tracks with its 95 % bootstrap interval; ceilings are left out.",
+    )
+
+
+def _passes(file: BenchmarkFile) -> Chart:
+    """Gain against passes along every trajectory, and the front: what nothing cheaper reaches."""
+    panels = []
+    for stem in file.stems:
+        rows = {row.method: row for row in file.findings if row.stem == stem}
+        start, shown = _shown(file, stem, ("schedule", "shift", "line", "family"))
         marks: list[Mark] = []
         reached = [(1.0, 0.0)]
-        for one, name in zip(shown, _names(file, stem, shown), strict=True):
-            made = rows[name].versus["baseline"]["sdr"]
-            at, look = (float(one.part.passes),), replace(one.style, marker="circle")
-            low, high = ((end,) if end is not None else () for end in made.interval)
-            low, high = (low, high) if low and high else ((), ())
-            marks.append(Points(one.label, at, (made.mean,), look, low, high, (name,)))
-            reached.append((at[0], made.mean))
+        for index, one in enumerate(shown):
+            means = (one.part.by_step() - start.by_step()).mean(axis=0)
+            passes = tuple(float(n + 1) for n in range(len(means)))
+            marks.append(Line(one.label, passes, _floats(means), one.style))
+            # Side by side, so that intervals at equal passes can be told apart.
+            beside = passes[-1] + 0.06 * (index - (len(shown) - 1) / 2)
+            marks.append(_with_interval(one.label, beside, _gain(rows[one.name]), one, sideways=False))
+            reached += zip(passes, _floats(means), strict=True)
         front: list[tuple[float, float]] = []
-        for passes, gain in sorted(reached, key=lambda point: (point[0], -point[1])):
+        for cost, gain in sorted(reached, key=lambda point: (point[0], -point[1])):
             if not front or gain > front[-1][1]:
-                front.append((passes, gain))
+                front.append((cost, gain))
         x, y = zip(*front, strict=True)
-        marks.insert(0, Line("front", x, y, replace(method_style("baseline"), width=1.2)))
+        marks.insert(0, Line("front", x, y, Style(LIGHT_GREY, width=5)))
         panels.append(Panel(Axis("passes an excerpt", whole=True), Axis(GAIN), tuple(marks), _title(file, stem)))
     return Chart(
         "What passes buy, held-out tracks",
         tuple(panels),
-        "Mean gain in SDR with its 95 % bootstrap interval over tracks; ceilings are left out.",
+        "Mean gain after so many passes; at the end with its 95 % interval over tracks. Ceilings are left out.",
     )
+
+
+def _gain(row: Row) -> Compared:
+    """Against one pass, in SDR."""
+    return row.versus["baseline"]["sdr"]
+
+
+def _row_name(one: Shown) -> str:
+    passes = "" if "passes" in one.name else f", {one.part.passes} passes"
+    return short(one.name, 36) + passes
+
+
+def _with_interval(name: str, at: float, gain: Compared, one: Shown, *, sideways: bool) -> Points:
+    # Without both ends there is no bar.
+    low, high = (() if end is None or None in gain.interval else (end,) for end in gain.interval)
+    x, y = (gain.mean, at) if sideways else (at, gain.mean)
+    look = replace(one.style, marker="circle", width=3.0)
+    return Points(name, (x,), (y,), look, low, high, (one.name,), sideways)
 
 
 def _stems(file: BenchmarkFile) -> Chart:
@@ -156,7 +200,9 @@ def _shown(file: BenchmarkFile, stem: str, kinds: Sequence[Kind]) -> tuple[StemP
     for method in methods:
         twins = [other for other in methods if other.kind == method.kind]
         label = LABELS.get(method.kind, method.name) if _is_alone(file, method.kind) else method.name
-        shown.append(Shown(label, method.kind, method_style(method.kind, twins.index(method)), method.stems[stem]))
+        shown.append(
+            Shown(method.name, label, method.kind, method_style(method.kind, twins.index(method)), method.stems[stem])
+        )
     return file.methods[0].stems[stem], shown
 
 
@@ -164,11 +210,6 @@ def _is_alone(file: BenchmarkFile, kind: Kind) -> bool:
     """Whether every stem has at most one method of this kind, so that the kind's name tells which it is."""
     methods: list[MethodPart] = [method for method in file.methods if method.kind == kind]
     return all(sum(stem in method.stems for method in methods) <= 1 for stem in file.stems)
-
-
-def _names(file: BenchmarkFile, stem: str, shown: Sequence[Shown]) -> list[str]:
-    """The methods' own names."""
-    return [next(m.name for m in file.methods if m.stems.get(stem) is one.part) for one in shown]
 
 
 def _title(file: BenchmarkFile, stem: str) -> str:

@@ -63,7 +63,8 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Points:
-    """y over x; `low` and `high` are the ends of error bars, `labels` what a point says under the pointer."""
+    """y over x; `low` and `high` are the ends of error bars (of y, or of x if `sideways`), `labels` what a point says
+    under the pointer."""
 
     name: str
     x: Values
@@ -72,6 +73,7 @@ class Points:
     low: Values = ()
     high: Values = ()
     labels: tuple[str, ...] = ()
+    sideways: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,17 @@ class Panel:
     y: Axis
     marks: tuple[Mark, ...]
     title: str = ""
+
+
+def lies_on_zero(panel: Panel) -> bool:
+    """Whether its marks are rows that start from a vertical line at 0."""
+    return any(isinstance(mark, Bars) or (isinstance(mark, Points) and mark.sideways) for mark in panel.marks)
+
+
+def rows(panel: Panel) -> int:
+    """How many rows such a panel has."""
+    bars = [len(mark.values) for mark in panel.marks if isinstance(mark, Bars)]
+    return max([len(panel.y.ticks), *bars])
 
 
 @dataclass(frozen=True)

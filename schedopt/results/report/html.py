@@ -17,7 +17,7 @@ _CONFIG = {"displaylogo": False, "responsive": True}
 
 
 def render(page: Page) -> str:
-    """The HTML of `page`. About 5 MB for the drawing library, and 0.6 MB a second of every clip's four sounds."""
+    """The HTML of `page`. 5 MB for the drawing library, and half a MB for a second of a clip's four sounds."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["printable"] = shown
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")

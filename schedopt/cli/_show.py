@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from schedopt.search.study import Summary
 
@@ -71,49 +74,66 @@ def show_notes() -> None:
 
 
 class ProgressBars:
-    """A watcher of `schedopt.search.run`: a bar for trials and one for the excerpts of the trial."""
+    """A watcher of `schedopt.search.run`: a bar for the trials of all workers, one for the excerpts of the trial.
+
+    Counts, the best trial and passes a second come from the study, so they cover every process that works on it.
+    """
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
+        self._began, self._passes_before = 0.0, 0
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
         )
+        self.state = Text(overflow="ellipsis", no_wrap=True)
+        # A line of its own, since beside the bars it would not fit into 80 columns.
+        self.live = Live(Group(self.bars, self.state), console=self.console, auto_refresh=True)
         self._trials: TaskID | None = None
         self._excerpts: TaskID | None = None
         self._total = 0
         self._printed = 0
 
     def __enter__(self) -> ProgressBars:
-        self.bars.start()
+        if self.console.is_terminal:
+            self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bars.stop()
+        self.live.stop()
 
     def study(self, summary: Summary, trials: int) -> None:
         for bar in (self._trials, self._excerpts):
             if bar is not None:
                 self.bars.remove_task(bar)
         self._total, self._printed = trials, summary.finished
-        self._trials = self.bars.add_task(summary.study, total=trials, completed=summary.finished, note="")
-        self._excerpts = self.bars.add_task("excerpts of this trial", total=1, note="")
+        self._trials = self.bars.add_task(summary.study, total=trials, completed=summary.finished)
+        # Several workers have no "this trial": the bar shows with the first excerpt that is reported.
+        self._excerpts = self.bars.add_task("excerpts of this trial", total=1, visible=False)
+        self._began, self._passes_before = time.monotonic(), summary.passes_run
         if not self.console.is_terminal and summary.finished < trials:
             click.echo(f"{summary.study}: {summary.finished} of {trials} trials finished", err=True)
 
     def excerpt(self, done: int, total: int) -> None:
         if self._excerpts is not None:
-            self.bars.update(self._excerpts, completed=done, total=total)
+            self.bars.update(self._excerpts, completed=done, total=total, visible=True)
 
     def trial(self, summary: Summary) -> None:
         assert self._trials is not None
-        note = f"best {db(summary.best.value)} ({db(summary.best.gain, sign=True)})" if summary.best else ""
-        self.bars.update(self._trials, completed=summary.finished, note=note)
+        note = self._note(summary)
+        self.bars.update(self._trials, completed=summary.finished)
+        self.state.plain = note
         if not self.console.is_terminal and summary.finished // PLAIN_EVERY > self._printed // PLAIN_EVERY:
             self._printed = summary.finished
             click.echo(f"{summary.study}: {summary.finished} of {self._total} trials, {note}", err=True)
+
+    def _note(self, summary: Summary) -> str:
+        parts = [f"{summary.pruned} pruned, {summary.failed} failed"]
+        if summary.best:
+            parts.append(f"best {db(summary.best.value)} ({db(summary.best.gain, sign=True)})")
+        passes, seconds = summary.passes_run - self._passes_before, time.monotonic() - self._began
+        if passes > 0 and seconds > 0:
+            parts.append(f"{passes / seconds:.1f} passes/s")
+        return ", ".join(parts)

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
+    Strict,
     ValidationError,
     field_validator,
     model_validator,
@@ -32,11 +34,37 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover
     import tomli as tomllib
 
-Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f/\\]{1,200}$")]
+NAME_BYTES = 150
+"""Of a study's name: files are named after it with a few words more, and a file system takes 255 bytes."""
+
+
+def _file_name(value: str) -> str:
+    """A name that is safe as the beginning of a file's name, on the command line too."""
+    if not value or len(value.encode("utf-8", "surrogatepass")) > NAME_BYTES:
+        raise ValueError(f"a name has 1 to {NAME_BYTES} bytes")
+    if not value.isprintable() or "/" in value or "\\" in value:
+        raise ValueError("a name holds no slash, line break or other unprintable character: files are named after it")
+    if value[0] in ".-~ " or value[-1] in ". ":
+        raise ValueError("a name does not begin with . - ~ or a space, nor end with . or a space")
+    return value
+
+
+def _pair(value: Any) -> Any:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise ValueError("a range is a list of two numbers, [low, high]")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_file_name)]
+# Strict where it counts, at the numbers; a TOML list is no Python tuple.
+Range = Annotated[tuple[float, float], Strict(False), BeforeValidator(_pair)]
+Stems = Annotated[tuple[str, ...], Strict(False)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
+    """Strict: `true` is no number, `"5"` neither, and no number is infinite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
 
 class StudySection(Section):
@@ -90,7 +118,7 @@ class SeparatorSection(Section):
 
 
 class RefinementSection(Section):
-    target: Literal["drums", "bass", "other", "vocals", "all"] | tuple[str, ...] = Field(
+    target: Literal["drums", "bass", "other", "vocals", "all"] | Stems = Field(
         "vocals", description='a stem, a list of stems (one study each), or "all" (one shared schedule)'
     )
     rule: str = Field("remix", description=" | ".join(RULES))
@@ -127,7 +155,7 @@ class ScheduleSection(Section):
     family: str = Field("linear", description=" | ".join(FAMILIES))
     resolution: float = Field(DEFAULT_RESOLUTION, ge=0, le=0.5, description="every β is rounded to a multiple of it")
     monotone: bool = Field(False, description="family free: β never falls")
-    space: dict[str, tuple[float, float]] = Field(
+    space: dict[str, Range] = Field(
         default_factory=dict,
         description="[schedule.space] parameter = [low, high] where the default does not suit",
     )
@@ -252,9 +280,12 @@ def _apply(document: dict[str, Any], override: str) -> None:
     if not equals or len(parts) < 2 or not all(parts):
         raise ConfigError(f"--set {override}: write section.key=value, for example --set study.trials=100")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
+        parsed = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        parsed = {"value": text.strip()}
+    value = parsed.pop("value")
+    if parsed:
+        raise ConfigError(f"--set {key}: more follows after the value, on a new line; write one --set for each key")
     table = document
     for part in parts[:-1]:
         table = table.setdefault(part, {})
@@ -270,7 +301,9 @@ def _anchored(config: StudyConfig, folder: Path) -> StudyConfig:
     if colon and kind in ("folder", "musdb"):
         data = data.model_copy(update={"source": f"{kind}:{(folder / Path(path).expanduser()).resolve()}"})
     separator, model = config.separator, config.separator.model
-    local = (folder / Path(model).expanduser()).resolve()
+    named = folder / Path(model).expanduser()
+    # A link keeps its name: in the hub's cache only the link ends in .safetensors.
+    local = named.parent.resolve() / named.name
     is_path = model.endswith(".safetensors") or model.startswith((".", "/", "~")) or local.is_dir()
     if is_path and "://" not in model and model != "demo":
         separator = separator.model_copy(update={"model": str(local)})

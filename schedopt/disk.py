@@ -49,7 +49,10 @@ class DiskStore:
         self._written = budget  # trims what earlier runs left at the first write
         self._usable = True
         try:
-            self._memory = joblib.Memory(folder, verbose=0)
+            with warnings.catch_warnings():
+                # joblib warns of what we say in one line of our own, here or at the first write.
+                warnings.simplefilter("ignore")
+                self._memory = joblib.Memory(folder, verbose=0)
             self._cached = self._memory.cache(_keep, ignore=["make"])
         except OSError as error:
             self._give_up(error.strerror or str(error))

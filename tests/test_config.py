@@ -74,6 +74,20 @@ MISTAKES: list[tuple[str, str]] = [
     ('[study]\nname = "m"\ntrials = 0', "study.trials = 0"),
     ('[study]\nname = "m"\ntrials = "many"', "study.trials = 'many'"),
     ('[study]\nname = "../m"', "study.name"),
+    ('[study]\nname = ".."', "study.name = '..': a name does not begin with"),
+    ('[study]\nname = "-rf"', "does not begin with"),
+    ('[study]\nname = "a\u2028b"', "unprintable"),
+    (f'[study]\nname = "{"β" * 76}"', "1 to 150 bytes"),
+    ('[study]\nname = "m"\ntrials = true', "study.trials = True"),
+    ('[study]\nname = "m"\ntrials = "7"', "study.trials = '7'"),
+    ('[study]\nname = "m"\n[data]\nexcerpt = true', "data.excerpt = True"),
+    ('[study]\nname = "m"\n[refinement]\nshift = 1', "refinement.shift = 1"),
+    ('[study]\nname = "m"\n[refinement]\ntarget = nan', "refinement.target = nan"),
+    ('[study]\nname = "m"\n[data.gains]\nbass = true', "data.gains.bass = True"),
+    ('[study]\nname = "m"\n[data.gains]\nbass = nan', "data.gains.bass = nan: Input should be a finite number"),
+    ('[study]\nname = "m"\n[schedule.space]\nstart = [0.5]', "schedule.space.start = [0.5]: a range is a list of two"),
+    ('[study]\nname = "m"\n[schedule.space]\nstart = [0, nan]', "finite number"),
+    ('[study]\nname = "m"\n[schedule.space]\nstart = [0, true]', "valid number"),
     ('[study]\nname = "m"\n[refinement]\ntarget = "piano"', "piano"),
     ('[study]\nname = "m"\n[refinement]\ntarget = []', "at least one"),
     ('[study]\nname = "m"\n[refinement]\ntarget = ["bass", "bass"]', "every stem once"),
@@ -84,7 +98,7 @@ MISTAKES: list[tuple[str, str]] = [
     ('[study]\nname = "m"\n[schedule.space]\nbegin = [0, 1]', "no parameter 'begin'"),
     ('[study]\nname = "m"\n[data.gains]\npiano = 1', "piano"),
     ('[study]\nname = "m"\n[data.gains]\nbass = -1', "gain of bass"),
-    ('[study]\nname = "m"\n[data]\nexcerpt = nan', "data.excerpt"),
+    ('[study]\nname = "m"\n[data]\nexcerpt = nan', "data.excerpt = nan: Input should be a finite number"),
     ('[study]\nname = "m"\n[search]\nsampler = "best"', "search.sampler = 'best'"),
     ('[study]\nname = "m"\n[separator]\ndevice = "gpu"', "separator.device = 'gpu'"),
     ("study = 3", "study"),
@@ -114,6 +128,22 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_bad_overrides(override: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         load_config(write(tmp_path, '[study]\nname = "m"\n'), [override])
+
+
+@pytest.mark.parametrize("override", ["study.trials=5\nstudy.name='x'", "study.trials=5\n[data]\ntracks = 1"])
+def test_an_override_is_one_key(override: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--set study\.trials: more follows after the value"):
+        load_config(write(tmp_path, '[study]\nname = "m"\n'), [override])
+    several_lines = ["refinement.target=[\n'bass',\n'drums']"]
+    assert load_config(tmp_path / "study.toml", several_lines).refinement.targets == ("bass", "drums")
+
+
+def test_a_model_behind_a_link_keeps_the_links_name(tmp_path: Path) -> None:
+    """In the hub's cache files are links to blobs that have no suffix."""
+    (tmp_path / "blob").write_text("")
+    (tmp_path / "x.safetensors").symlink_to("blob")
+    config = load_config(write(tmp_path, '[study]\nname = "m"\n[separator]\nmodel = "x.safetensors"\n'))
+    assert config.separator.model == str(tmp_path / "x.safetensors")
 
 
 def test_documents_from_python_are_checked_too() -> None:

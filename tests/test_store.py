@@ -71,9 +71,12 @@ def test_a_broken_value_is_a_miss(tmp_path: Path) -> None:
     assert DiskStore(tmp_path, 10**6).get("k") is None
 
 
-def test_a_folder_that_cannot_be_used_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("place", ["file", "file/cache"])
+def test_a_folder_that_cannot_be_used_is_said_once(
+    place: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("in the way")
-    disk = DiskStore(tmp_path / "file" / "cache", 10**6)
+    disk = DiskStore(tmp_path / place, 10**6)
     for key in range(3):
         disk.put(key, torch.ones(3), 12)
         assert disk.get(key) is None

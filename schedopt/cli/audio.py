@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import click
 import soundfile
 
 from schedopt.cli import _show
+from schedopt.cli._paths import PATH
 from schedopt.data import SAMPLE_RATE, Split, load_tracks, mix
 from schedopt.errors import DataError
 from schedopt.metrics import METRICS
 from schedopt.results.scoring import evaluate as score_folders
 from schedopt.types import STEMS
 
-FOLDER = click.Path(path_type=Path)
-
 
 @click.command()
-@click.argument("reference_dir", type=FOLDER)
-@click.argument("estimate_dir", type=FOLDER)
+@click.argument("reference_dir", type=PATH)
+@click.argument("estimate_dir", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
 def evaluate(reference_dir: Path, estimate_dir: Path, as_json: bool) -> None:
     """Score ESTIMATE_DIR's stems against REFERENCE_DIR's: SDR (BSS Eval v3), SI-SDR and SNR in dB.
@@ -29,16 +29,18 @@ def evaluate(reference_dir: Path, estimate_dir: Path, as_json: bool) -> None:
     _show.show_notes()
     result = score_folders(reference_dir, estimate_dir)
     if as_json:
-        _show.print_json({"stems": result.stems, "tracks": result.tracks, "silent": result.silent})
+        _show.print_json(dataclasses.asdict(result))
         return
     rows = [(stem, *(_show.db(scores[metric]) for metric in METRICS)) for stem, scores in result.stems.items()]
     _show.print_table(("stem", "SDR", "SI-SDR", "SNR"), rows, f"mean over {len(result.tracks)} track(s)")
     for name in result.silent:
         click.echo(f"left out, the reference is silent: {name}")
+    for name in result.unmatched:
+        click.echo(f"left out, {name}")
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.argument("folder", metavar="DIR", type=PATH)
 @click.option("--tracks", type=click.IntRange(min=1), default=4, show_default=True, help="How many tracks.")
 @click.option("--split", type=click.Choice(["search", "held-out"]), default="search", show_default=True)
 def demo(folder: Path, tracks: int, split: Split) -> None:

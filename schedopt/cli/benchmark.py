@@ -13,12 +13,13 @@ from rich.console import Console
 from schedopt.cli import _show
 from schedopt.cli._figures import figures
 from schedopt.cli._figures import write as write_figures
+from schedopt.cli._paths import PATH
 from schedopt.config import load_config
 from schedopt.data import Split
 from schedopt.results.benchmark import Options
 from schedopt.results.benchmark import benchmark as run_benchmark
 from schedopt.results.benchmark_file import BenchmarkFile, read_benchmark
-from schedopt.results.export import write_text
+from schedopt.results.export import check_writable, write_text
 from schedopt.results.findings import document, findings
 from schedopt.results.methods import RIVALS, Rival
 from schedopt.results.schedule_file import load_schedule_file
@@ -29,9 +30,8 @@ from schedopt.results.tables import footnotes, headline, stem_table
 if TYPE_CHECKING:
     from schedopt.results.figures import Charts
 
-FILE = click.Path(path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
-OUTPUT = click.option("-o", "--output", type=FILE, help="Write the JSON document to this file too.")
+OUTPUT = click.option("-o", "--output", type=PATH, help="Write the JSON document to this file too.")
 TRUST = click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
 
 PLAIN_LINES = 10
@@ -57,7 +57,7 @@ def _gains(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ..
 
 
 @click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @click.option("--data", "source", metavar="SOURCE", help="demo | folder:PATH | musdb:PATH; default: the search's.")
 @click.option(
     "--against",
@@ -128,6 +128,8 @@ def benchmark(
         seed=seed,
     )
     loaded = {str(path): load_schedule_file(path) for path in files}
+    if output is not None:
+        check_writable(output)
     bench = run_benchmark(loaded, options, _count_excerpts())
     result = document(bench, findings(bench))
     file = read_benchmark(result)
@@ -158,7 +160,7 @@ def _print_benchmark(file: BenchmarkFile) -> None:
 
 
 @click.command()
-@click.argument("study_file", metavar="STUDY.toml", type=FILE)
+@click.argument("study_file", metavar="STUDY.toml", type=PATH)
 @click.option("--stem", default="vocals", show_default=True, help="The stem whose weight is varied.")
 @click.option("--gains", default="0.25,0.5,1,2,4", show_default=True, callback=_gains, help="Its weights.")
 @click.option("--split", type=click.Choice(["search", "held-out"]), default="search", show_default=True)
@@ -187,6 +189,8 @@ def sweep(
     """
     _show.show_notes()
     config = load_config(study_file, overrides)
+    if output is not None:
+        check_writable(output)
     done = run_sweep(config, stem, gains, split=split, trust_pickle=trust_pickle, on_excerpt=_count_excerpts())
     if as_json:
         _show.print_json(done.document())

@@ -11,6 +11,7 @@ import optuna
 from schedopt.cli import _show
 from schedopt.cli._figures import figures
 from schedopt.cli._figures import write as write_figures
+from schedopt.cli._paths import PATH
 from schedopt.config import StudyConfig, load_config, reference_text
 from schedopt.errors import StudyError
 from schedopt.results import export as exports
@@ -24,7 +25,7 @@ from schedopt.search.study import Summary, study_name, summarize
 if TYPE_CHECKING:
     from schedopt.results.figures import Charts
 
-STUDY_FILE = click.argument("study_file", metavar="STUDY.toml", type=click.Path(path_type=Path))
+STUDY_FILE = click.argument("study_file", metavar="STUDY.toml", type=PATH)
 SET = click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the study file."
 )
@@ -68,10 +69,13 @@ def run(
     """
     _show.show_notes()
     config = _config(study_file, overrides, trials=trials, workers=workers, storage=storage)
+    written = exports.default_path(config) if exports.is_exportable(config) else None
+    if written is not None:
+        exports.check_writable(written)
     with _show.ProgressBars() as bars:
         summaries = run_study(config, trust_pickle=trust_pickle, watcher=bars, dask=dask)
-    hand_over = exports.is_exportable(config) and all(s.best for s in summaries)
-    written = _export(config, exports.default_path(config)) if hand_over else None
+    if written is not None:
+        written = _export(config, written) if all(s.best for s in summaries) else None
     if as_json:
         documents = [summary.document() for summary in summaries]
         _show.print_json(documents[0] if len(documents) == 1 else {"studies": documents})
@@ -116,7 +120,7 @@ def _print_summary(summary: Summary, trials: int) -> None:
 
 
 @click.command()
-@click.argument("study_file", metavar="[STUDY.toml]", required=False, type=click.Path(path_type=Path))
+@click.argument("study_file", metavar="[STUDY.toml]", required=False, type=PATH)
 @click.option("--storage", metavar="URL", help="Show all studies of this storage.")
 @click.option("-v", "--verbose", is_flag=True, help="Also what each study was made with: settings, versions, hashes.")
 @click.option(
@@ -191,7 +195,7 @@ FORMATS: dict[str, Any] = {"json": exports.as_json, "csv": exports.as_csv, "toml
 
 @click.command()
 @STUDY_FILE
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; default: stdout.")
+@click.option("-o", "--output", type=PATH, help="File to write; default: stdout.")
 @click.option("--format", "style", type=click.Choice(list(FORMATS)), default="json", show_default=True)
 @STORAGE
 @SET

@@ -18,6 +18,7 @@ import soundfile
 import torch
 
 from schedopt.data._resample import SAMPLE_RATE, read_resampled, resampled_length
+from schedopt.data._riff import share_there
 from schedopt.data._text import reason, shown
 from schedopt.errors import DataError
 
@@ -120,13 +121,16 @@ class Audio:
         piece = self.frames.read(first, count)
         rate = self.frames.sample_rate
         if len(piece) < count:
-            ends, says = (first + len(piece)) / rate, self.frames.length / rate
-            raise DataError(f"{shown(self.path)} ends at {ends:.3f} s, its header says {says:.3f} s: copy it again")
+            raise DataError(_cut_short(self.path, (first + len(piece)) / rate, self.frames.length / rate))
         finite = np.isfinite(piece).all(axis=1)
         if not finite.all():
             where = (first + int(np.argmin(finite))) / rate
             raise DataError(f"{shown(self.path)} holds NaN or infinite samples, the first at {where:.6f} s")
         return piece
+
+
+def _cut_short(path: Path, ends: float, says: float) -> str:
+    return f"{shown(path)} ends at {ends:.3f} s, its header says {says:.3f} s: copy it again"
 
 
 def sample_at(seconds: float) -> int:
@@ -139,17 +143,21 @@ def open_audio(path: str | Path) -> Audio:
     """The file at `path`, checked by its header and not yet read; conversions are logged here, once a file.
 
     Raises:
-        DataError: if it is missing, unreadable, empty, of more than two channels or of an odd sample rate.
+        DataError: if it is missing, unreadable, empty, cut short, of more than two channels or of an odd sample rate.
     """
     path = Path(path)
     _check_file(path)
     try:
         info = soundfile.info(path)
+        there = share_there(path)
     except UnicodeEncodeError:
         raise DataError(f"{shown(path)}: its name is not UTF-8; rename the file or its folder") from None
     except (OSError, RuntimeError) as error:
         raise DataError(f"{shown(path)} is not audio that can be read: {reason(error)}") from error
     audio = checked(FileFrames(path, int(info.samplerate), int(info.channels), int(info.frames)))
+    if 0 < there < 1:
+        ends = audio.frames.length / audio.frames.sample_rate
+        raise DataError(_cut_short(path, ends, ends / there))
     note_conversions(audio.frames)
     return audio
 

@@ -117,7 +117,8 @@ def _slot_powers(audio: torch.Tensor) -> Powers:
     powers = np.empty((stems, slots))
     for stem in range(stems):
         slotted = audio[stem, :, : slots * SLOT].numpy().reshape(channels, slots, SLOT)
-        powers[stem] = np.square(slotted).mean(axis=(0, 2), dtype=np.float64)
+        # Not squared in float32, where samples above 1e19 would overflow.
+        powers[stem] = np.square(slotted, dtype=np.float64).mean(axis=(0, 2))
     return powers
 
 

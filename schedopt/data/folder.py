@@ -9,6 +9,7 @@ Other files, a mixture among them, are ignored: the mixture is always the sum of
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,11 @@ def track_folders(root: str | Path) -> list[Path]:
     """The sub-folders of `root` that are tracks, sorted by name; those without any stem are passed over with a note."""
     folders = []
     for entry in list_folder(Path(root)):
-        if entry.name.startswith(".") or not is_folder(entry):
+        if entry.name.startswith("."):
+            continue
+        if not is_folder(entry):
+            if entry.is_symlink() and not os.path.exists(entry):
+                log.warning("%s: a link to what is not there, not used as a track", shown(entry))
             continue
         if is_track_folder(entry):
             folders.append(entry)

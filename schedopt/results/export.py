@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import optuna
@@ -14,6 +15,8 @@ from optuna.storages import BaseStorage
 from pydantic import ValidationError
 
 from schedopt.config import StudyConfig
+from schedopt.data._text import reason
+from schedopt.data._text import shown as shown_name
 from schedopt.errors import ScheduleError, StudyError
 from schedopt.results.schedule_file import (
     FORMAT,
@@ -142,6 +145,16 @@ def default_path(config: StudyConfig) -> Path:
     return folder / f"{config.study.name}{SUFFIX}"
 
 
+def check_writable(path: Path) -> None:
+    """Make sure that `write_text` will work, before work whose result is to lie there; makes the folder.
+
+    Raises:
+        StudyError: the file cannot be written.
+    """
+    with _whole(path):
+        pass
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` whole or not at all.
 
@@ -157,14 +170,26 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         StudyError: the file cannot be written.
     """
+    with _whole(path) as temporary:
+        temporary.write_bytes(content)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A file beside `path`, to be filled and renamed to it; what is left of it goes."""
     try:
         if path.exists() and not path.is_file():
-            raise StudyError(f"{path}: is not a regular file; name another one")
+            raise StudyError(f"{shown_name(path)}: is not a regular file; name another one")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be written: {error.strerror}") from None
+        with contextlib.suppress(FileNotFoundError):
+            path.lstat()  # a name that is too long or holds a NUL
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".schedopt.")
+        os.close(handle)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{shown_name(path)}: cannot be written: {reason(error)}") from None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from schedopt.data import is_track_folder, open_stem_folder, stem_files, track_folders
+from schedopt.data import StemTrack, is_track_folder, open_stem_folder, stem_files, track_folders
+from schedopt.data._text import shown
 from schedopt.errors import DataError
 from schedopt.metrics import METRICS, scorer
 
@@ -21,21 +22,26 @@ class Evaluation:
     stems: Mapping[str, Mapping[str, float]]
     tracks: Mapping[str, Mapping[str, Mapping[str, float]]]
     silent: tuple[str, ...]
+    unmatched: tuple[str, ...]
+    """What only one side holds, in words."""
 
 
 def evaluate(reference: Path, estimate: Path) -> Evaluation:
     """Compare two folders of stems: of one track each, or of track folders with the same names.
 
-    Stems that both sides hold are scored; a stem that is silent in the reference is left out and listed.
+    Stems that both sides hold are scored. A stem that is silent in the reference is left out and listed, and so is
+    a track or stem that only one side holds.
 
     Raises:
         DataError: nothing to compare, unequal lengths, or files that cannot be read.
     """
-    pairs = _pairs(reference, estimate)
+    pairs, unmatched = _pairs(reference, estimate)
     tracks: dict[str, dict[str, dict[str, float]]] = {}
     silent: list[str] = []
     for name, (true, guess) in pairs.items():
-        tracks[name], quiet = _score_track(true, guess)
+        here, there = stem_files(true), stem_files(guess)
+        unmatched += [f"{name}: {line}" for line in _one_sided(here, there, true, guess)]
+        tracks[name], quiet = _score_track(true, guess, [stem for stem in here if stem in there])
         silent += [f"{name}: {stem}" for stem in quiet]
     stems = {stem: None for scores in tracks.values() for stem in scores}
     if not stems:
@@ -47,23 +53,33 @@ def evaluate(reference: Path, estimate: Path) -> Evaluation:
         }
         for stem in stems
     }
-    return Evaluation(means, tracks, tuple(silent))
+    return Evaluation(means, tracks, tuple(silent), tuple(unmatched))
 
 
-def _pairs(reference: Path, estimate: Path) -> dict[str, tuple[Path, Path]]:
+def _pairs(reference: Path, estimate: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+    """The track folders of both sides by name, and what only one side holds."""
     if is_track_folder(reference):
-        return {reference.resolve().name: (reference, estimate)}
+        return {reference.resolve().name: (reference, estimate)}, []
     there = {folder.name: folder for folder in track_folders(reference)}
     if not there:
         raise DataError(f"{reference}: no stems here; they are named drums, bass, other, vocals (.wav or .flac)")
-    pairs = {name: (folder, estimate / name) for name, folder in there.items() if (estimate / name).is_dir()}
+    here = {folder.name: folder for folder in track_folders(estimate)}
+    pairs = {name: (folder, here[name]) for name, folder in there.items() if name in here}
     if not pairs:
         raise DataError(f"{estimate}: holds none of the tracks of {reference} ({', '.join(sorted(there)[:3])} …)")
-    return pairs
+    return pairs, _one_sided(there, here, reference, estimate)
 
 
-def _score_track(reference: Path, estimate: Path) -> tuple[dict[str, dict[str, float]], list[str]]:
-    shared = [stem for stem in stem_files(reference) if stem in stem_files(estimate)]
+def _one_sided(there: Iterable[str], here: Iterable[str], reference: Path, estimate: Path) -> list[str]:
+    there, here = list(there), list(here)
+    return [f"{shown(name)} is only in {shown(reference)}" for name in there if name not in here] + [
+        f"{shown(name)} is only in {shown(estimate)}" for name in here if name not in there
+    ]
+
+
+def _score_track(
+    reference: Path, estimate: Path, shared: Sequence[str]
+) -> tuple[dict[str, dict[str, float]], list[str]]:
     if not shared:
         raise DataError(f"{estimate}: holds no stem that {reference} holds too")
     true, guess = open_stem_folder(reference, shared), open_stem_folder(estimate, shared)
@@ -75,10 +91,15 @@ def _score_track(reference: Path, estimate: Path) -> tuple[dict[str, dict[str, f
     silent: list[str] = []
     # Stem after stem, so that memory holds two of them, not eight.
     for stem in shared:
-        x = open_stem_folder(reference, [stem]).read()[0]
+        x = _stem(true, stem)
         if not torch.any(x):
             silent.append(stem)
             continue
-        x_hat = open_stem_folder(estimate, [stem]).read()[0]
+        x_hat = _stem(guess, stem)
         scores[stem] = {metric: float(scorer(metric, x)(x_hat)) for metric in METRICS}
     return scores, silent
+
+
+def _stem(track: StemTrack, stem: str) -> torch.Tensor:
+    """One stem of `track` from end to end, (channels, samples)."""
+    return torch.from_numpy(track.audio[stem].read_samples(0, track.samples))

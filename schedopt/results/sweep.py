@@ -97,8 +97,10 @@ def sweep(
         SchedoptError: the model or the tracks cannot be used.
     """
     for gain in gains:
+        if gain == 0:
+            raise ConfigError("gain 0 takes the stem out of the mixture, and what is not there has no score")
         if not 0 < gain <= MAX_GAIN:
-            raise ConfigError(f"gain {gain:g} is not within (0, {MAX_GAIN:g}]: a stem that is not there has no score")
+            raise ConfigError(f"gain {gain:g} is not a number within (0, {MAX_GAIN:g}]")
     if stem not in STEMS:
         raise ConfigError(f"there is no stem {stem!r}; there are {', '.join(STEMS)}")
     bench = Workbench.prepare(config, split=split, trust_pickle=trust_pickle)

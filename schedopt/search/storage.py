@@ -61,6 +61,8 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
     if parsed.get_backend_name() != "sqlite":
         options = {"pool_pre_ping": True, "connect_args": _connect_args(parsed)}
         return _opened(parsed, lambda: _connect(parsed, options))
+    if parsed.query:
+        raise StudyError(f"{shown(parsed)}: a SQLite URL takes no options; end it before the '?'")
     path = _sqlite_path(parsed)
     if path is None:
         raise StudyError(f"{shown(parsed)}: a study must outlive the command; name a file, not memory")
@@ -126,6 +128,8 @@ def _opened(url: URL, connect: Callable[[], RDBStorage]) -> RDBStorage:
             return connect()
         except (NoSuchModuleError, ModuleNotFoundError, ImportError) as error:
             raise StudyError(f"{shown(url)}: the database driver is missing: {one_line(error)}") from None
+        except (TypeError, ValueError) as error:  # an option in the URL that the driver cannot use
+            raise StudyError(f"{shown(url)}: the storage cannot be opened: {one_line(error)}") from None
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
             if wait is None:
                 raise StudyError(f"{shown(url)}: the storage cannot be opened: {one_line(error)}") from None

@@ -108,6 +108,8 @@ class HubRepo:
 def parse_hub_name(name: str, cache_dir: Path | None) -> HubRepo:
     """`hf://namespace/name` or `hf://name` (demucs' own namespace) → its repository."""
     namespace, slash, model = name.removeprefix("hf://").partition("/")
+    if not namespace or (slash and not model):
+        raise SeparatorError(f"{name} is not of the form hf://namespace/name")
     return HubRepo(namespace, model, cache_dir) if slash else HubRepo(DEFAULT_NAMESPACE, namespace, cache_dir)
 
 

@@ -73,7 +73,7 @@ def _find(model: str, trust_pickle: bool, cache_dir: Path | None) -> nn.Module:
     if model == "demo":
         return _demo()
     if model.startswith("hf://"):
-        return _from_hub(parse_hub_name(model, cache_dir))
+        return _from_hub(_hub_repo(model, cache_dir))
     if model.endswith(".safetensors"):
         return read_model(Path(model))
     if model in _bags() or model in archive_names():
@@ -106,6 +106,16 @@ def _demo() -> nn.Module:
 def _from_hub(repo: HubRepo) -> nn.Module:
     listing = repo.fetch(f"{repo.model}.yaml")
     return read_bag(listing, lambda signature: read_model(repo.fetch(f"{signature}.safetensors")))
+
+
+def _hub_repo(model: str, cache_dir: Path | None) -> HubRepo:
+    repo = parse_hub_name(model, cache_dir)
+    if "/" not in model.removeprefix("hf://") and repo.model not in _bags():
+        near = ", ".join(difflib.get_close_matches(repo.model, _bags(), n=3, cutoff=0.4) or _bags())
+        raise SeparatorError(
+            f"{model} names no namespace, so one of demucs' own models ({near}); write hf://namespace/name"
+        )
+    return repo
 
 
 def _by_name(name: str, cache_dir: Path | None) -> nn.Module:

@@ -46,6 +46,7 @@ LONGEST = 256  # of a list or a string; the longest in use is the list of stems
 WEIGHTS_PER_BYTE = 1  # of a file, at most; half precision has half a weight a byte
 QUANTISED_PER_BYTE = 32  # 83 million weights took 20 MB; unpacking makes copies
 SMALLEST_ALLOWANCE = 2**20
+LONGEST_REASON = 160  # characters of a message; PyTorch may list every weight
 
 
 def save_safetensors(model: Model, path: Path | str, *, half: bool = False) -> None:
@@ -90,9 +91,17 @@ def read_model(path: Path) -> nn.Module:
     return _build(package, max(SMALLEST_ALLOWANCE, path.stat().st_size * per_byte), path)
 
 
+def _not_a_file(path: Path) -> str:
+    if path.is_symlink() and not path.exists():
+        return f"a link to {os.readlink(path)}, which is not there"
+    if path.is_dir():
+        return "a folder, a safetensors file was expected"
+    return "not a regular file" if path.exists() else "no such file"
+
+
 def _read(path: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]:
     if not path.is_file():
-        raise SeparatorError(f"{path}: no such file")
+        raise SeparatorError(f"{path}: {_not_a_file(path)}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -175,8 +184,16 @@ def _build(package: dict[str, Any], allowance: int, path: Path) -> nn.Module:
             warnings.simplefilter("ignore")  # demucs says which arguments of older versions it drops
             model: nn.Module = build_model(package)  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever arguments and tensors that do not belong together bring about
-        raise SeparatorError(f"{path}: {name} and the file's weights do not fit ({_line(error)})") from None
+        raise SeparatorError(f"{path}: {name} and the file's weights do not fit ({_misfit(error)})") from None
     return model
+
+
+def _misfit(error: BaseException) -> str:
+    """The first reason in what PyTorch says, which begins with a headline and may list every weight."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    first = next((line for line in lines if line and not line.startswith("Error(s) in loading")), "")
+    first = first.rstrip(".") or type(error).__name__
+    return first if len(first) <= LONGEST_REASON else f"{first[:LONGEST_REASON].rpartition(' ')[0]} …"
 
 
 class _Allowance(TorchFunctionMode):

@@ -58,6 +58,32 @@ def test_silent_references_are_left_out_and_named(tmp_path: Path, capsys: Captur
     assert "left out, the reference is silent: true: vocals" in capsys.readouterr().out
 
 
+def test_what_only_one_side_holds_is_named(tmp_path: Path, capsys: Capture) -> None:
+    true, guess = tmp_path / "true", tmp_path / "guess"
+    for seed, sides in ((1, (true, guess)), (2, (true,)), (3, (guess,))):
+        for side in sides:
+            write_stems(side / f"song {seed}", seed)
+    (true / "song 1" / "drums.wav").unlink()
+    (guess / "song 1" / "bass.wav").unlink()
+    assert call(["evaluate", str(true), str(guess), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unmatched"] == [
+        f"song 2 is only in {true}",
+        f"song 3 is only in {guess}",
+        f"song 1: bass is only in {true / 'song 1'}",
+        f"song 1: drums is only in {guess / 'song 1'}",
+    ]
+    assert call(["evaluate", str(true), str(guess)]) == 0
+    assert f"left out, song 3 is only in {guess}" in capsys.readouterr().out
+
+
+def test_a_note_is_said_once(tmp_path: Path, capsys: Capture) -> None:
+    true, guess = write_stems(tmp_path / "true", 1), write_stems(tmp_path / "guess", 1)
+    samples, _ = soundfile.read(true / "bass.wav")
+    soundfile.write(true / "bass.wav", samples[:, 0], RATE)
+    assert call(["evaluate", str(true), str(guess)]) == 0
+    assert capsys.readouterr().err.count("bass.wav: mono") == 1
+
+
 def test_evaluate_refuses_what_does_not_fit(tmp_path: Path, capsys: Capture) -> None:
     true = write_stems(tmp_path / "true", 1)
     short = write_stems(tmp_path / "short", 1, seconds=0.4)

@@ -120,6 +120,13 @@ def test_a_place_is_found_across_the_blocks_of_a_scan() -> None:
     assert len(song.reads) == 3  # two blocks and the excerpt
 
 
+def test_samples_far_above_full_scale_are_rated_without_overflow() -> None:
+    song = Song({"bass": [(3.0, 5.0, 1e30)]}, 9)
+    (excerpt,) = cut_excerpts([song], 2.0)
+    assert excerpt.start == 3.0
+    assert excerpt.audible == {"bass"}
+
+
 def test_excerpts_have_one_length_that_need_not_be_whole_slots() -> None:
     tracks = [Song(everywhere(5), 5, "a"), Song(everywhere(3.21), 3.21, "b")]
     assert {excerpt.references.shape[-1] for excerpt in cut_excerpts(tracks, 3.2099)} == {round(3.2099 * 44_100)}

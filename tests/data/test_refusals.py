@@ -40,6 +40,13 @@ def cut_short(path: Path) -> None:
     path.with_suffix(".flac").write_bytes(data[: len(data) // 2])
 
 
+def wav_cut_short(path: Path) -> None:
+    """A WAV that promises 2 s and holds 1.5 s of them."""
+    write(path, tone(2.0, 440))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) - len(data) // 4])
+
+
 def as_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
@@ -69,6 +76,7 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no audio": (lambda path: path.write_text("la la la"), "vocals.wav is not audio that can be read"),
     "bytes": (lambda path: path.write_bytes(os.urandom(5000)), "vocals.wav is not audio that can be read"),
     "breaks off": (cut_short, r"vocals.flac (ends at|cannot be read from)"),
+    "WAV breaks off": (wav_cut_short, r"vocals.wav ends at 1\.500 s, its header says 2\.000 s: copy it again"),
     "folder": (as_folder, "vocals.wav is a folder"),
     "dead link": (lambda path: as_link(path, "nowhere.wav"), "vocals.wav cannot be read: no such file"),
     "link to itself": (lambda path: as_link(path, path.name), "vocals.wav cannot be read: .*symbolic links"),
@@ -146,6 +154,25 @@ def test_folders_without_tracks_are_refused(tmp_path: Path, caplog: pytest.LogCa
 def test_a_track_given_as_root_is_refused(tmp_path: Path) -> None:
     write_track(tmp_path)
     assert f"{tmp_path} is itself a track: give the folder that it lies in" in refusal(f"folder:{tmp_path}")
+
+
+def test_a_wav_written_to_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    """Programs that cannot go back write the largest length into the header (ffmpeg, sox)."""
+    for stem in ("bass", "drums"):
+        path = write_track(tmp_path / "search" / "song") / f"{stem}.wav"
+        data = bytearray(path.read_bytes())
+        place = data.index(b"data") + 4
+        data[place : place + 4] = b"\xff\xff\xff\xff"
+        path.write_bytes(data)
+    (track,) = load_tracks(f"folder:{tmp_path}", "search")
+    assert track.seconds == 1.0
+
+
+def test_a_link_to_nowhere_is_no_track_and_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_track(tmp_path / "search" / "song")
+    (tmp_path / "search" / "gone").symlink_to("nowhere")
+    assert [track.name for track in load_tracks(f"folder:{tmp_path}", "search")] == ["song"]
+    assert caplog.messages == [f"{tmp_path / 'search' / 'gone'}: a link to what is not there, not used as a track"]
 
 
 def test_stem_mp4_in_a_folder_points_to_musdb(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_the_command_prints_a_table_or_json(tmp_path: Path, capsys: Capture) -> 
 def test_gains_and_stems_that_cannot_be(tmp_path: Path, capsys: Capture) -> None:
     config = make_study(tmp_path)
     for gains in ([0.0], [-1.0], [float("nan")], [1e9]):
-        with pytest.raises(ConfigError, match="is not within"):
+        with pytest.raises(ConfigError, match=r"is not a number within|takes the stem out"):
             sweep(config, "vocals", gains)
     with pytest.raises(ConfigError, match="no stem 'piano'"):
         sweep(config, "piano", [1.0])

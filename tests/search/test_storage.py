@@ -33,6 +33,8 @@ def test_sqlite_has_a_write_ahead_log_and_waits(tmp_path: Path) -> None:
         ("sqlite:///{tmp}", "cannot be written"),
         ("sqlite:///{tmp}/text.db", "not a SQLite database"),
         ("sqlite:////proc/nothing/s.db", "cannot be written"),
+        ("sqlite:///{tmp}/s.db?timeout=x", "takes no options"),
+        ("postgresql+psycopg://me@127.0.0.1:1/db?nonsense=1", "cannot be opened"),
     ],
 )
 def test_what_cannot_be_opened(url: str, says: str, tmp_path: Path) -> None:

@@ -137,7 +137,12 @@ def test_a_hub_model_is_checked_like_any_file(tmp_path: Path) -> None:
     "name", ["hf://", "hf://a/", "hf:///b", "hf://a/b/c", "hf://../x", "hf://a/..", "hf://a b/c", "hf://-a/b"]
 )
 def test_hub_names_that_are_none(name: str) -> None:
-    assert "is not of the form hf://namespace/name" in refusal(name)
+    assert f"{name} is not of the form hf://namespace/name" in refusal(name)
+
+
+def test_a_hub_name_without_namespace_must_be_one_of_demucs_own() -> None:
+    message = refusal("hf://htdemucz")
+    assert message.startswith("hf://htdemucz names no namespace, so one of demucs' own models (htdemucs")
 
 
 def test_repositories_are_named_as_demucs_names_them() -> None:

@@ -129,7 +129,7 @@ def test_a_nested_state_is_rebuilt(tmp_path: Path) -> None:
         ({"kwargs": '{"segment": 100000}'}, "segment = 100000 is not a number from 0 to 600"),
         ({"kwargs": '{"segment": "1"}'}, "segment = '1' is not a number from 0 to 600"),
         ({"kwargs": '{"channels": 20000}'}, "ask for a larger model than the file holds"),
-        ({"kwargs": '{"channels": 4, "depth": 3}'}, "Demucs and the file's weights do not fit"),
+        ({"kwargs": '{"channels": 4, "depth": 3}'}, "Demucs and the file's weights do not fit (Missing key(s)"),
         ({"args": "[]"}, "Demucs and the file's weights do not fit"),
         ({"structure": "{"}, "structure of its metadata is not JSON"),
         ({"structure": '{"_tensor": "y"}'}, "which demucs' format does not know"),
@@ -159,7 +159,9 @@ def test_files_that_are_not_safetensors(tmp_path: Path) -> None:
     assert "its metadata lack klass, args, kwargs" in refusal(bad)
     assert "no such file" in refusal(tmp_path / "absent.safetensors")
     (tmp_path / "dir.safetensors").mkdir()
-    assert "no such file" in refusal(tmp_path / "dir.safetensors")
+    assert "a folder, a safetensors file was expected" in refusal(tmp_path / "dir.safetensors")
+    (tmp_path / "link.safetensors").symlink_to("nowhere")
+    assert "link.safetensors: a link to nowhere, which is not there" in refusal(tmp_path / "link.safetensors")
 
 
 @pytest.mark.parametrize(

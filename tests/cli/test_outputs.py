@@ -1,0 +1,63 @@
+"""Results are written where they were asked for, and a place that cannot be written is refused before the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from schedopt.cli import call
+from schedopt.errors import StudyError
+from schedopt.results.export import check_writable, write_text
+from tests.results.schedules import write_bench, write_schedule
+from tests.studies import write_study
+
+Capture = pytest.CaptureFixture[str]
+
+
+def refused_at_once(argv: list[str], capsys: Capture) -> str:
+    """The one line on stderr: no table, no progress, no note came before it."""
+    assert call(argv) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    return printed.err
+
+
+@pytest.mark.parametrize("command", ["sweep", "benchmark"])
+def test_an_output_that_cannot_be_written_costs_no_work(command: str, tmp_path: Path, capsys: Capture) -> None:
+    if command == "sweep":
+        argument = write_study(tmp_path, tracks=1)
+    else:
+        argument = write_schedule(write_bench(tmp_path), "a", vocals={"betas": [0.5]})
+    (tmp_path / "file").write_text("")
+    for output, says in (("/proc/x", "cannot be written"), (str(tmp_path), "not a regular file")):
+        assert f"{output}: " in refused_at_once([command, str(argument), "-o", output], capsys)
+        assert says in refused_at_once([command, str(argument), "-o", output], capsys)
+    assert "file/x.json: cannot be written" in refused_at_once(
+        [command, str(argument), "-o", str(tmp_path / "file" / "x.json")], capsys
+    )
+
+
+def test_a_run_whose_schedule_file_cannot_be_written_runs_no_trial(tmp_path: Path, capsys: Capture) -> None:
+    path = write_study(tmp_path, tracks=1)
+    (tmp_path / "small.schedule.json").mkdir()
+    assert "small.schedule.json: is not a regular file" in refused_at_once(["run", str(path)], capsys)
+    assert not (tmp_path / "studies.db").exists()
+
+
+@pytest.mark.parametrize("argv", [["export", "s.toml", "-o", ""], ["run", ""], ["evaluate", "", "x"], ["demo", ""]])
+def test_an_empty_name_is_wrong_usage(argv: list[str], capsys: Capture) -> None:
+    assert call(argv) == 2
+    assert "it is empty; name a file or folder" in capsys.readouterr().err
+
+
+def test_looking_leaves_nothing_behind(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "x.json")
+    assert list((tmp_path / "new").iterdir()) == []
+    write_text(tmp_path / "x.json", "old")
+    check_writable(tmp_path / "x.json")
+    assert (tmp_path / "x.json").read_text() == "old"
+    for name in ("a\0b", "x" * 300):
+        with pytest.raises(StudyError, match="cannot be written"):
+            check_writable(tmp_path / name)

@@ -34,6 +34,9 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover
     import tomli as tomllib
 
+FINEST = 1e-6
+"""A resolution below this is no different from none."""
+
 NAME_BYTES = 150
 """Of a study's name: files are named after it with a few words more, and a file system takes 255 bytes."""
 
@@ -160,6 +163,13 @@ class ScheduleSection(Section):
         description="[schedule.space] parameter = [low, high] where the default does not suit",
     )
 
+    @field_validator("resolution")
+    @classmethod
+    def _not_too_fine(cls, value: float) -> float:
+        if 0 < value < FINEST:
+            raise ValueError(f"it is at least {FINEST:g}, or 0 for none")
+        return value
+
     @field_validator("family")
     @classmethod
     def _known_family(cls, value: str) -> str:
@@ -270,7 +280,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{path}: the study file cannot be read: {reason}") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's own are ValueErrors too
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
@@ -281,7 +291,7 @@ def _apply(document: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: write section.key=value, for example --set study.trials=100")
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         parsed = {"value": text.strip()}
     value = parsed.pop("value")
     if parsed:
@@ -334,7 +344,10 @@ def _explain(error: ValidationError, where: str) -> str:
     if fault["type"] == "missing":
         return f'{where}: {key} is missing: add it, for example [study] name = "my-study"'
     message = str(fault["msg"]).removeprefix("Value error, ").replace("\n", " ")
-    shown = repr(fault["input"])
+    try:
+        shown = repr(fault["input"])
+    except ValueError:  # a number of thousands of digits
+        shown = "a huge number"
     # A section's own message names the value already.
     given = f" = {shown}" if key and len(shown) < 80 and not isinstance(fault["input"], dict) else ""
     return f"{where}: {key}{given}: {message}" if key else f"{where}: {message}"

@@ -11,8 +11,16 @@ A message names the file or value and the mend. Our own mistakes are plain `asse
 """
 
 
+def printable(text: str) -> str:
+    """`text` with line breaks, control characters and undecodable bytes escaped, so that it can be shown anywhere."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class SchedoptError(Exception):
-    """Base of all errors that are answered with one line instead of a traceback."""
+    """Base of all errors that are answered with one line instead of a traceback; the text is always one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(" ".join(message.split("\n"))))
 
 
 class ConfigError(SchedoptError):

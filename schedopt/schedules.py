@@ -304,4 +304,11 @@ def narrowed(original: Family, ranges: Mapping[str, tuple[float, float]]) -> Fam
         if not bottom <= low <= high <= top or (allowed.log and low <= 0):
             raise ScheduleError(f"range of {name}: [{low}, {high}] is not within [{bottom:g}, {top:g}]")
         space[name] = Range(low, high, allowed.log, allowed.is_beta)
-    return Family(original.name, original.steps, space, original.betas, original.inverse, original.source)
+    made = Family(original.name, original.steps, space, original.betas, original.inverse, original.source)
+    try:
+        made.make({name: span.low for name, span in space.items()})
+        made.make({name: span.high for name, span in space.items()})
+    except ArithmeticError:  # a power that overflows, a division by zero
+        named = ", ".join(f"{name} = [{low:g}, {high:g}]" for name, (low, high) in ranges.items())
+        raise ScheduleError(f"family {original.name} gives no schedule at an end of {named}") from None
+    return made

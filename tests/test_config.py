@@ -101,6 +101,9 @@ MISTAKES: list[tuple[str, str]] = [
     ('[study]\nname = "m"\n[data]\nexcerpt = nan', "data.excerpt = nan: Input should be a finite number"),
     ('[study]\nname = "m"\n[search]\nsampler = "best"', "search.sampler = 'best'"),
     ('[study]\nname = "m"\n[separator]\ndevice = "gpu"', "separator.device = 'gpu'"),
+    ('[study]\nname = "m"\n[schedule]\nresolution = 1e-9', "at least 1e-06, or 0"),
+    ('[study]\nname = "m"\n[schedule]\nfamily = "karras"\n[schedule.space]\nrho = [0, 0]', "gives no schedule"),
+    (f'[study]\nname = "m"\ntrials = 1{"0" * 5000}', "not valid TOML"),
     ("study = 3", "study"),
     ("[study", "not valid TOML"),
 ]

@@ -71,7 +71,11 @@ def run(
     config = _config(study_file, overrides, trials=trials, workers=workers, storage=storage)
     written = exports.default_path(config) if exports.is_exportable(config) else None
     if written is not None:
-        exports.check_writable(written)
+        try:
+            exports.check_writable(written)
+        except StudyError:
+            open_storage(config.study.storage)  # what ails the storage, often the same, is named first
+            raise
     with _show.ProgressBars() as bars:
         summaries = run_study(config, trust_pickle=trust_pickle, watcher=bars, dask=dask)
     if written is not None:

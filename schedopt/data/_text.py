@@ -4,10 +4,12 @@ from pathlib import Path
 
 import soundfile
 
+from schedopt.errors import printable
+
 
 def shown(name: str | Path) -> str:
     """`name` with line breaks, control characters and undecodable bytes escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(name))
+    return printable(str(name))
 
 
 def reason(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +17,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from schedopt.config import StudyConfig
+from schedopt.errors import ConfigError
 from schedopt.search.space import STEPS, grid_values
+
+MOST_POINTS = 10**5
+"""Of a grid, all of which Optuna's sampler keeps in a list."""
 
 WARM_UP_TRIALS = 5
 """Finished trials that running-mean pruners wait for before they compare."""
@@ -75,6 +80,11 @@ def make_sampler(config: StudyConfig) -> BaseSampler:
     grid: dict[str, list[float]] = grid_values(family, config.search.grid, config.schedule.resolution)
     if config.search.pareto:
         grid = {**grid, STEPS: [*range(1, family.steps + 1)]}
+    points = math.prod(len(values) for values in grid.values())
+    if name == "grid" and points > MOST_POINTS:
+        raise ConfigError(
+            f"search.grid: a grid of {points} schedules; at most {MOST_POINTS}, so fewer values a parameter"
+        )
     makers: dict[str, Callable[[int], BaseSampler]] = {
         "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
         # The shuffled order of the grid, and the Sobol sequence, must be the same in every trial.

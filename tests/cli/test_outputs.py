@@ -43,7 +43,8 @@ def test_a_run_whose_schedule_file_cannot_be_written_runs_no_trial(tmp_path: Pat
     path = write_study(tmp_path, tracks=1)
     (tmp_path / "small.schedule.json").mkdir()
     assert "small.schedule.json: is not a regular file" in refused_at_once(["run", str(path)], capsys)
-    assert not (tmp_path / "studies.db").exists()
+    assert call(["status", str(path)]) == 1
+    assert "has not been started" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("argv", [["export", "s.toml", "-o", ""], ["run", ""], ["evaluate", "", "x"], ["demo", ""]])

@@ -8,7 +8,8 @@ from typing import get_args
 import optuna
 import pytest
 
-from schedopt.config import SearchSection, StudyConfig, make_config
+from schedopt.config import RefinementSection, SearchSection, StudyConfig, make_config
+from schedopt.errors import ConfigError
 from schedopt.search.loop import work
 from schedopt.search.samplers import make_pruner, make_sampler
 from schedopt.search.space import grid_values, suggest
@@ -111,3 +112,10 @@ def test_the_wilcoxon_test_asks_only_excerpts_on_which_the_trials_differ() -> No
     assert follow(worse)
     better = {excerpt: value + (0.01 * (excerpt + 1) if excerpt >= 8 else 0) for excerpt, value in best.items()}
     assert not follow(better)
+
+
+def test_a_grid_that_no_list_holds_is_refused() -> None:
+    settings = make_config({"study": {"name": "s"}, "search": {"sampler": "grid"}, "schedule": {"family": "free"}})
+    make_sampler(settings)
+    with pytest.raises(ConfigError, match=r"search\.grid: a grid of 60466176 schedules; at most 100000"):
+        make_sampler(settings.model_copy(update={"refinement": RefinementSection(steps=10)}))

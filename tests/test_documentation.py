@@ -60,7 +60,7 @@ DEMO = ["--set", "data.source=demo", "--set", "separator.model=demo"]
 LESS = {
     r"run small\.toml": ["--trials", "3"],
     r"run studies/demo": ["--trials", "2", *QUICK],
-    r"(run|status) studies/musdb18": [*DEMO, *QUICK],
+    r"(run|status) studies/musdb18": [*DEMO, *QUICK, "--set", "refinement.target=vocals"],
     r"run studies/musdb18": ["--trials", "1"],
     r"reproduce": [*DEMO, *QUICK],
     r"benchmark": ["--tracks", "1", "--excerpt", "0.3"],
@@ -96,7 +96,7 @@ def commands(text: str) -> Iterator[Command]:
         yield from _shell(block)
     prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
     for span in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose):
-        if re.match(r"([A-Z_]+=\S+ )*(schedopt|python -m) ", span):
+        if re.match(r"([A-Z_]+=\S+ )*(schedopt|python -m|make) ", span):
             yield from _shell(span.replace("…", ""))
 
 

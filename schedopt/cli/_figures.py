@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from schedopt.cli._paths import PATH
+
 if TYPE_CHECKING:
     from schedopt.results.figures import Charts
 
 Command = Callable[..., Any]
+
+
+def _writable(_: click.Context, __: click.Parameter, folder: Path | None) -> Path | None:
+    """The folder, once it is known that files can be written there: the work before it may take hours."""
+    if folder is not None:
+        from schedopt.results.export import check_writable
+
+        check_writable(folder / "figure")
+    return folder
 
 
 def figures(command: Command) -> Command:
@@ -20,7 +31,8 @@ def figures(command: Command) -> Command:
         "--figures",
         "folder",
         metavar="DIR",
-        type=click.Path(path_type=Path),
+        type=PATH,
+        callback=_writable,
         help="Write the figures into this folder.",
     )
     style = click.option(

@@ -10,10 +10,11 @@ import optuna
 from schedopt.cli import _show
 from schedopt.cli._figures import figures
 from schedopt.cli._figures import write as write_figures
+from schedopt.cli._paths import PATH
 from schedopt.config import load_config
 from schedopt.errors import ConfigError
 from schedopt.results.benchmark_file import load_benchmark
-from schedopt.results.export import default_path, write_text
+from schedopt.results.export import check_writable, default_path, write_text
 from schedopt.results.report import benchmark_page, render, study_page
 from schedopt.results.report.page import Page
 from schedopt.results.report.sources import Audio
@@ -24,11 +25,11 @@ REPORT_SUFFIX = ".report.html"
 
 
 @click.command()
-@click.argument("file", metavar="STUDY.toml|BENCHMARK.json", type=click.Path(path_type=Path))
+@click.argument("file", metavar="STUDY.toml|BENCHMARK.json", type=PATH)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The HTML file; default: NAME.report.html beside the results.",
 )
 @click.option(
@@ -62,6 +63,8 @@ def report(
     """
     _show.show_notes()
     audio = Audio(seconds, trust_pickle)
+    if output is not None:
+        check_writable(output)
     if file.suffix.lower() == ".toml":
         page, default = _study(file, storage, overrides, audio)
     elif storage is not None or overrides:

@@ -39,6 +39,15 @@ def test_an_output_that_cannot_be_written_costs_no_work(command: str, tmp_path: 
     )
 
 
+def test_a_folder_of_figures_that_cannot_be_written_costs_no_work(tmp_path: Path, capsys: Capture) -> None:
+    study = write_study(tmp_path, tracks=1)
+    for command in ("sweep", "report", "status"):
+        assert "/proc/x/figure: cannot be written" in refused_at_once(
+            [command, str(study), "--figures", "/proc/x"], capsys
+        )
+    assert "/proc/x: cannot be written" in refused_at_once(["report", str(study), "-o", "/proc/x"], capsys)
+
+
 def test_a_run_whose_schedule_file_cannot_be_written_runs_no_trial(tmp_path: Path, capsys: Capture) -> None:
     path = write_study(tmp_path, tracks=1)
     (tmp_path / "small.schedule.json").mkdir()

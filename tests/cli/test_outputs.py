@@ -41,7 +41,7 @@ def test_an_output_that_cannot_be_written_costs_no_work(command: str, tmp_path: 
 
 def test_a_folder_of_figures_that_cannot_be_written_costs_no_work(tmp_path: Path, capsys: Capture) -> None:
     study = write_study(tmp_path, tracks=1)
-    for command in ("sweep", "report", "status"):
+    for command in ("sweep", "report", "reproduce"):
         assert "/proc/x/figure: cannot be written" in refused_at_once(
             [command, str(study), "--figures", "/proc/x"], capsys
         )

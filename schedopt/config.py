@@ -129,6 +129,9 @@ class RefinementSection(Section):
     choose_steps: bool = Field(True, description="take the best n ≤ steps of every trial")
     shift: bool = Field(False, description="shift each step's input in time by its own seeded amount (0 to 0.5 s)")
     output: Literal["last", "mean"] = Field("last", description="hand out the last estimate or the mean of all")
+    residual: float = Field(
+        0.0, ge=0, le=1, description="share of what a pass leaves over (input less all estimates) that is handed out too"
+    )
     peak_guard: bool = Field(False, description="divide an input by its peak where that exceeds 1 (the authors' guard)")
     sigma: float = Field(0.0, ge=0, le=10, description="standard deviation of ddpm's noise")
 

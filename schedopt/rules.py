@@ -65,6 +65,15 @@ def resum(view: View) -> Tensor:
     return view.target + (1 - view.beta) * view.others
 
 
+def unmix(view: View) -> Tensor:
+    """y_n = y − β_n·Σ_{j≠k} x̂_{n−1,j}: the other stems are taken out. β_n = 0 gives y exactly.
+
+    Where the estimates add up to y this is `remix`; where they do not, what they miss stays in the input.
+    """
+    assert view.others is not None
+    return view.mixture - view.beta * view.others
+
+
 def oracle(view: View) -> Tensor:
     """y_n = x_k + (1−β_n)·Σ_{j≠k} x_j with the true stems: "oracle predictor", an upper bound.
 
@@ -97,6 +106,7 @@ def ddpm(view: View) -> Tensor:
 RULES: dict[str, Rule] = {
     "remix": Rule("remix", remix),
     "resum": Rule("resum", resum, needs_others=True),
+    "unmix": Rule("unmix", unmix, needs_others=True),
     "ddpm": Rule("ddpm", ddpm, takes_noise=True),
     "oracle": Rule("oracle", oracle, needs_references=True),
 }

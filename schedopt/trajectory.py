@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -51,6 +51,9 @@ class Options(Protocol):
     def output(self) -> Literal["last", "mean"]: ...
 
     @property
+    def residual(self) -> float: ...
+
+    @property
     def peak_guard(self) -> bool: ...
 
     @property
@@ -63,6 +66,9 @@ class Refinement:
 
     `shift`: the input of step n ≥ 1 is delayed by its own seeded amount of 0 to 0.5 s, the output moved back.
     `output`: what is handed out after step n, the last estimate or the mean of those of steps 0 … n.
+    `residual`: share of what each of these passes left over, its input less the sum of its estimates of all stems, that
+    is handed out with the target from step 1 on (mixture consistency, arXiv 1811.08521, where the share is 1 / stems).
+    It costs no pass of its own, but every stem must be estimated.
     `peak_guard`: an input whose peak exceeds 1 is divided by it (the authors' guard).
     `sigma`: standard deviation of the noise that the rule `ddpm` adds.
     """
@@ -71,6 +77,7 @@ class Refinement:
     rule: str = "remix"
     shift: bool = False
     output: Literal["last", "mean"] = "last"
+    residual: float = 0.0
     peak_guard: bool = False
     sigma: float = 0.0
     seed: int = 0
@@ -83,6 +90,7 @@ class Refinement:
             rule=options.rule,
             shift=options.shift,
             output=options.output,
+            residual=options.residual,
             peak_guard=options.peak_guard,
             sigma=options.sigma,
             seed=seed,
@@ -113,20 +121,26 @@ class State:
     """A trajectory after step `step`; all audio has shape (channels, samples).
 
     `target` and `others` are the estimates of the last step (`others` summed, only for rules that need it);
-    `total` is the sum of the target's estimates of steps 0 … n where the mean is handed out; `last_input` is kept for
-    rules that continue from it.
+    `total` is the sum of `count` estimates whose mean is handed out, each with its share of the residual (None where
+    that is `target` itself); `last_input` is kept for rules that continue from it.
     """
 
     step: int
     target: Tensor
     others: Tensor | None = None
     total: Tensor | None = None
+    count: int = 1
     last_input: Tensor | None = None
 
     @property
     def output(self) -> Tensor:
-        """The estimate of the target that is handed out after this step: (channels, samples)."""
-        return self.target if self.total is None else self.total / (self.step + 1)
+        """The estimate of the target that is handed out after this step: (channels, samples). Step 0: the plain one."""
+        return self.target if self.total is None or self.step == 0 else self.total / self.count
+
+    @property
+    def handed(self) -> Tensor:
+        """What this state adds to a mean, or is handed out by itself, if it is that after step 0."""
+        return self.target if self.total is None else self.total
 
     @property
     def nbytes(self) -> int:
@@ -135,21 +149,22 @@ class State:
 
 
 def stems_needed(stems: tuple[str, ...], refinement: Refinement) -> tuple[str, ...]:
-    """The stems that every pass must estimate: all where the rule sums the others, else the target alone."""
+    """The stems that every pass must estimate: all where the others or the residual are summed, else the target."""
     if refinement.target not in stems:
         raise ScheduleError(f"the model has no stem {refinement.target!r}; it has {', '.join(stems)}")
-    return stems if rule(refinement.rule).needs_others else (refinement.target,)
+    needs_all = rule(refinement.rule).needs_others or refinement.residual > 0
+    return stems if needs_all else (refinement.target,)
 
 
 def begin(estimates: Tensor, stems: Sequence[str], scene: Scene, refinement: Refinement) -> State:
     """State after step 0, given the plain pass's estimates (stems, channels, samples) of `stems`. No pass."""
-    target, others = _split(estimates, stems, refinement)
+    parts = _split(estimates, stems, refinement, scene.mixture)
     how = rule(refinement.rule)
     return State(
         step=0,
-        target=target,
-        others=others,
-        total=target if refinement.output == "mean" else None,
+        target=parts.target,
+        others=parts.others,
+        total=parts.handed if refinement.output == "mean" or refinement.residual > 0 else None,
         last_input=scene.mixture if how.takes_noise else None,
     )
 
@@ -175,21 +190,23 @@ def advance(
         for index, (scene, y) in enumerate(zip(scenes, inputs, strict=True))
         if shift or not torch.equal(y, scene.mixture)
     ]
-    parts = [(first.target, first.others) for first in firsts]
+    parts = [_Parts(first.target, first.others, first.handed) for first in firsts]
     if fresh:
         wanted = stems_needed(separator.stems, refinement)
         batch = torch.stack([inputs[index] for index in fresh])
         for index, estimates in zip(fresh, separator(batch, shift=shift, stems=wanted), strict=True):
-            parts[index] = _split(estimates, wanted, refinement)
+            parts[index] = _split(estimates, wanted, refinement, inputs[index])
+    summed = refinement.output == "mean"
     after = [
         State(
             step=n,
-            target=target,
-            others=others,
-            total=None if state.total is None else state.total + target,
+            target=part.target,
+            others=part.others,
+            total=None if state.total is None else state.total + part.handed if summed else part.handed,
+            count=n + 1 if summed else 1,
             last_input=y if how.takes_noise else None,
         )
-        for (target, others), state, y in zip(parts, states, inputs, strict=True)
+        for part, state, y in zip(parts, states, inputs, strict=True)
     ]
     return after, len(fresh)
 
@@ -211,14 +228,26 @@ def refine(separator: Separates, scene: Scene, betas: Schedule, refinement: Refi
         yield state.output
 
 
-def _split(estimates: Tensor, stems: Sequence[str], refinement: Refinement) -> tuple[Tensor, Tensor | None]:
-    """(stems, channels, samples) → the target's estimate and, for rules that need it, the sum of the others."""
+class _Parts(NamedTuple):
+    """What is used of a pass, (channels, samples) each: see `State`; `handed` is the target with its residual."""
+
+    target: Tensor
+    others: Tensor | None
+    handed: Tensor
+
+
+def _split(estimates: Tensor, stems: Sequence[str], refinement: Refinement, y: Tensor) -> _Parts:
+    """Estimates (stems, channels, samples) of the input `y` (channels, samples) → what the refinement needs of them."""
     k = list(stems).index(refinement.target)
+    # A copy lets go of the other stems' memory.
+    target = estimates[k].clone()
+    handed = target
+    if refinement.residual > 0:
+        handed = target + refinement.residual * (y - estimates.sum(dim=0))
     if not rule(refinement.rule).needs_others:
-        # A copy lets go of the other stems' memory.
-        return estimates[k].clone(), None
+        return _Parts(target, None, handed)
     rest = [index for index in range(len(stems)) if index != k]
-    return estimates[k].clone(), estimates[rest].sum(dim=0)
+    return _Parts(target, estimates[rest].sum(dim=0), handed)
 
 
 def _next_input(how: Rule, refinement: Refinement, scene: Scene, state: State, betas: Schedule) -> Tensor:

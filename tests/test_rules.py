@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from schedopt.errors import ScheduleError
-from schedopt.rules import RULES, View, ddpm, guard_peak, oracle, remix, resum, rule
+from schedopt.rules import RULES, View, ddpm, guard_peak, oracle, remix, resum, rule, unmix
 
 
 def view(*betas: float, sigma: float = 0.0) -> View:
@@ -41,6 +41,13 @@ def test_resum() -> None:
     v = view(0.3)
     assert v.others is not None
     torch.testing.assert_close(resum(v), v.target + 0.7 * v.others)
+
+
+def test_unmix() -> None:
+    v = view(0.3)
+    assert v.others is not None
+    torch.testing.assert_close(unmix(v), v.mixture - 0.3 * v.others)
+    assert torch.equal(unmix(view(0.0)), view(0.0).mixture)
 
 
 def test_oracle_with_beta_1_feeds_the_true_stem() -> None:
@@ -76,7 +83,7 @@ def test_every_rule_keeps_shape_and_inputs(name: str, beta: float) -> None:
 
 def test_unknown_rule() -> None:
     with pytest.raises(ScheduleError, match="remix"):
-        rule("unmix")
+        rule("mixup")
 
 
 def test_peak_guard() -> None:

@@ -45,6 +45,8 @@ def authors_loop(rule: str, k: int, steps: int, guard: bool) -> list[Tensor]:
             y = (1 - beta) * MIXTURE + beta * estimates[k]
         elif rule == "resum":
             y = estimates[k] + (1 - beta) * sum(estimates[j] for j in range(4) if j != k)
+        elif rule == "unmix":  # not in the notebook, but the same loop
+            y = MIXTURE - beta * sum(estimates[j] for j in range(4) if j != k)
         else:
             y = truth[k] + (1 - beta) * sum(truth[j] for j in range(4) if j != k)
         if guard and y.abs().max() > 1:
@@ -55,7 +57,7 @@ def authors_loop(rule: str, k: int, steps: int, guard: bool) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("guard", [False, True])
-@pytest.mark.parametrize("rule", ["remix", "resum", "oracle"])
+@pytest.mark.parametrize("rule", ["remix", "resum", "unmix", "oracle"])
 def test_equals_the_authors_loop(rule: str, guard: bool) -> None:
     k, steps = 3, 4
     ours = refine(SEPARATOR, scene(k), line(steps), Refinement(STEMS[k], rule=rule, peak_guard=guard))
@@ -64,8 +66,9 @@ def test_equals_the_authors_loop(rule: str, guard: bool) -> None:
         assert float(si_sdr(reference, mine)) == pytest.approx(float(si_sdr(reference, plain)), abs=1e-4)
 
 
-def test_remix_with_beta_0_is_one_pass_bit_for_bit() -> None:
-    outputs = list(refine(SEPARATOR, scene(0), (0.0, 0.0, 0.0), Refinement("drums")))
+@pytest.mark.parametrize("rule", ["remix", "unmix"])
+def test_beta_0_is_one_pass_bit_for_bit(rule: str) -> None:
+    outputs = list(refine(SEPARATOR, scene(0), (0.0, 0.0, 0.0), Refinement("drums", rule=rule)))
     plain = SEPARATOR(MIXTURE[None])[0, 0]
     assert len(outputs) == 4
     assert all(torch.equal(output, plain) for output in outputs)
@@ -82,6 +85,33 @@ def test_mean_output_is_the_mean_of_all_estimates() -> None:
     mean = list(refine(SEPARATOR, scene(2), betas, Refinement("other", output="mean")))
     for n in range(3):
         torch.testing.assert_close(mean[n], torch.stack(last[: n + 1]).mean(0))
+
+
+@pytest.mark.parametrize("output", ["last", "mean"])
+def test_residual_is_handed_out_from_step_1_on(output: str) -> None:
+    """A plain loop: the target's estimate, and a share of what each pass's estimates leave of its input."""
+    betas, share, k = (0.3, 0.6), 0.25, 3
+    y, with_residual, plain = MIXTURE, [], []
+    for beta in (*betas, None):
+        estimates = separate_plainly(y)
+        plain.append(estimates[k])
+        with_residual.append(estimates[k] + share * (y - estimates.sum(0)))
+        if beta is not None:
+            y = (1 - beta) * MIXTURE + beta * estimates[k]
+    expected = with_residual[1:] if output == "last" else [sum(with_residual[:n]) / n for n in (2, 3)]
+    how = Refinement("vocals", output=output, residual=share)  # type: ignore[arg-type]
+    first, *ours = refine(SEPARATOR, scene(k), betas, how)
+    torch.testing.assert_close(first, plain[0], rtol=1e-4, atol=1e-5)
+    for mine, by_hand in zip(ours, expected, strict=True):
+        torch.testing.assert_close(mine, by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_a_whole_residual_is_the_input_less_the_others() -> None:
+    """Share 1 at β = 0: what the mixture has besides the other stems' estimates. The step costs no pass."""
+    how = Refinement("drums", residual=1.0)
+    _, last = refine(SEPARATOR, scene(0), (0.0,), how)
+    others = SEPARATOR(MIXTURE[None])[0, 1:].sum(0)
+    torch.testing.assert_close(last, MIXTURE - others)
 
 
 def test_shift_and_mean_with_beta_0_is_the_shift_trick() -> None:
@@ -107,8 +137,9 @@ def test_noise_is_seeded_and_off_by_default() -> None:
 
 @pytest.mark.parametrize("rule", list(RULES))
 @pytest.mark.parametrize("output", ["last", "mean"])
-def test_a_longer_schedule_begins_as_its_prefix(rule: str, output: str) -> None:
-    refinement = Refinement("vocals", rule=rule, shift=True, output=output)  # type: ignore[arg-type]
+@pytest.mark.parametrize("residual", [0.0, 0.3])
+def test_a_longer_schedule_begins_as_its_prefix(rule: str, output: str, residual: float) -> None:
+    refinement = Refinement("vocals", rule=rule, shift=True, output=output, residual=residual)  # type: ignore[arg-type]
     short = list(refine(SEPARATOR, scene(3), (0.2, 0.5), refinement))
     long = list(refine(SEPARATOR, scene(3), (0.2, 0.5, 0.9), refinement))
     assert all(torch.equal(a, b) for a, b in zip(short, long[:3], strict=True))

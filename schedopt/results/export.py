@@ -34,6 +34,9 @@ from schedopt.search.storage import shown
 from schedopt.search.study import study_name, summarize
 
 
+REFINEMENT_KEYS = ("rule", "shift", "output", "residual", "peak_guard", "sigma")
+
+
 def is_exportable(config: StudyConfig) -> bool:
     """Whether the study's rule serves for a person's own song: one that needs the true stems is an upper bound."""
     return not rule(config.refinement.rule).needs_references
@@ -91,7 +94,7 @@ def entry_of(study: optuna.Study, url: str) -> Entry:
     if best is None:
         raise StudyError(f"study {study.study_name}: it has no complete trial yet, so nothing to export")
     stored = study.user_attrs["config"]
-    options = {key: stored["refinement"][key] for key in ("rule", "shift", "output", "peak_guard", "sigma")}
+    options = {key: stored["refinement"][key] for key in REFINEMENT_KEYS if key in stored["refinement"]}
     return Entry(
         **options,
         seed=stored["study"]["seed"],

@@ -247,6 +247,7 @@ def _setting(bench: Benchmark, method: Method, stem: str) -> dict[str, Any]:
         "rule": how.rule,
         "shift": how.shift,
         "output": how.output,
+        "residual": how.residual,
         "peak_guard": how.peak_guard,
         "sigma": how.sigma,
         "seed": how.seed,

@@ -125,7 +125,9 @@ def _rivals(kind: Kind, stem: str, schedule: Setting, *, with_options: bool) -> 
     elif kind == "line":
         yield f"line n/{steps}", Setting(replace(plain, peak_guard=True), line(steps))
     elif kind == "constant":
-        for beta in CONSTANTS:
+        # β = 0 shows what the options do by themselves; without a residual it may be the shift trick.
+        is_trick = how == replace(plain, shift=True, output="mean")
+        for beta in CONSTANTS if is_trick else (0.0, *CONSTANTS):
             name = f"constant {beta:g}, {steps + 1} passes"
             yield f"{name} ({_options(how)})" if with_options else name, Setting(how, constant(beta, steps))
     elif kind == "oracle":
@@ -137,7 +139,8 @@ def _rivals(kind: Kind, stem: str, schedule: Setting, *, with_options: bool) -> 
 def _options(how: Refinement) -> str:
     parts = (how.rule, "shift" * how.shift, "mean" * (how.output == "mean"), "guard" * how.peak_guard)
     noise = f"σ {how.sigma:g}" if how.sigma else ""
-    return "+".join(part for part in (*parts, noise) if part)
+    residual = f"residual {how.residual:g}" if how.residual else ""
+    return "+".join(part for part in (*parts, residual, noise) if part)
 
 
 def _names(paths: Sequence[str]) -> dict[str, str]:

@@ -130,7 +130,10 @@ class RefinementSection(Section):
     shift: bool = Field(False, description="shift each step's input in time by its own seeded amount (0 to 0.5 s)")
     output: Literal["last", "mean"] = Field("last", description="hand out the last estimate or the mean of all")
     residual: float = Field(
-        0.0, ge=0, le=1, description="share of what a pass leaves over (input less all estimates) that is handed out too"
+        0.0,
+        ge=0,
+        le=1,
+        description="share of what a pass leaves over (input less all estimates) that is handed out too",
     )
     peak_guard: bool = Field(False, description="divide an input by its peak where that exceeds 1 (the authors' guard)")
     sigma: float = Field(0.0, ge=0, le=10, description="standard deviation of ddpm's noise")
@@ -185,6 +188,9 @@ class SearchSection(Section):
         "wilcoxon", description="Optuna's pruner; wilcoxon compares excerpt by excerpt with the best trial"
     )
     metric: Literal["sdr", "si_sdr", "snr"] = Field("sdr", description="what is averaged, in dB")
+    choose: Literal["lower-bound", "best"] = Field(
+        "lower-bound", description="hand over the trial with the surest gain over β = 0 by track, or the highest score"
+    )
     grid: int = Field(6, ge=2, le=1001, description="sampler grid: values a parameter")
     pareto: bool = Field(
         False, description="search both a high score and few passes (the number of steps becomes a parameter)"

@@ -33,7 +33,6 @@ from schedopt.rules import rule
 from schedopt.search.storage import shown
 from schedopt.search.study import study_name, summarize
 
-
 REFINEMENT_KEYS = ("rule", "shift", "output", "residual", "peak_guard", "sigma")
 
 

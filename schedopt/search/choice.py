@@ -12,28 +12,28 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.stats
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 SURE = 0.84
 """One-sided confidence of the lower bound: one standard error where tracks are many (`python -m benchmarks.honest`)."""
 
 
-def lower_bound(differences: ArrayLike) -> float:
-    """Mean of differences (tracks,) in dB less Student's t quantile times its standard error; −∞ of a single track.
+def lower_bound(differences: ArrayLike) -> NDArray[np.float64]:
+    """Mean of differences (…, tracks) in dB less Student's t quantile times its standard error, (…); −∞ of one track.
 
-    Differences that are all equal have no doubt: their bound is their mean.
+    Zeros have no doubt, whatever their number: their bound is 0.
     """
     x = np.asarray(differences, dtype=np.float64)
-    if np.ptp(x) == 0 and (len(x) > 1 or x[0] == 0):
-        return float(x[0])
-    if len(x) < 2:
-        return -np.inf
-    return float(x.mean() - scipy.stats.t.ppf(SURE, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    n = x.shape[-1]
+    if n < 2:
+        return np.where(x[..., 0] == 0, 0.0, -np.inf)
+    error = x.std(axis=-1, ddof=1) / np.sqrt(n)
+    return np.asarray(x.mean(axis=-1) - scipy.stats.t.ppf(SURE, n - 1) * error)
 
 
 def chosen(trials: Sequence[FrozenTrial], zeros: Sequence[float] | None) -> FrozenTrial | None:
-    """The complete trial with the highest lower bound over `zeros`, the score of each track with β = 0; dB.
+    """The complete trial with the highest lower bound over `zeros`, the gain of each track with β = 0, in dB.
 
     Without `zeros`, the one with the highest score. Of equal trials the first wins, so that the answer does not
     depend on how the storage sorts.
@@ -43,6 +43,6 @@ def chosen(trials: Sequence[FrozenTrial], zeros: Sequence[float] | None) -> Froz
         return None
 
     def bound(trial: FrozenTrial) -> float:
-        return -np.inf if zeros is None else lower_bound(np.subtract(trial.user_attrs["by_track"], zeros))
+        return 0.0 if zeros is None else float(lower_bound(np.subtract(trial.user_attrs["gain_by_track"], zeros)))
 
     return max(complete, key=lambda trial: (bound(trial), trial.values[0], -trial.number))

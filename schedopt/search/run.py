@@ -101,10 +101,11 @@ def open_study(bench: Workbench, objective: Objective, storage: BaseStorage, tar
         )
     if "baseline" not in study.user_attrs:
         authors_line = round_betas(line(config.refinement.steps), config.schedule.resolution)
-        outcome = objective.outcome(authors_line)
+        outcome, unscheduled = objective.outcome(authors_line), objective.outcome(zeros(config.refinement.steps))
         # Scored outside the lock, since it takes passes: both may score it, and one writes it.
         with start_lock(backend, name):
             if "baseline" not in study.user_attrs:
+                study.set_user_attr("zeros", {"value": unscheduled.value, **unscheduled.attributes()})
                 _note_references(study, objective, authors_line, outcome)
     return study
 

@@ -1,8 +1,8 @@
 """Studies in their storage: names, attributes, creation, the check before resuming, and what they hold.
 
 A study is an ordinary Optuna study. Study attributes: `schedopt` (format version), `config`, `versions`,
-`separator`, `weights` and `data` (fingerprints), `excerpts`, `tracks`, `left_out`, `baseline` and `line` (mean score
-by step, dB).
+`separator`, `weights` and `data` (fingerprints), `excerpts`, `tracks`, `left_out`, `baseline`, `line` and `zeros`
+(mean score by step, dB).
 Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`, `spread`
 and `gain_by_track` (see `Outcome.attributes`), `passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`),
 `failure` (why a trial failed), `owner` (machine and process), `retry_of` (the trial that it tries again), `versions`
@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 import schedopt
 from schedopt.config import StudyConfig
 from schedopt.errors import StudyError
+from schedopt.search.choice import chosen
 from schedopt.separator import Separator
 from schedopt.types import Excerpt
 
@@ -147,7 +148,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Best:
-    """The best complete trial: scores and gains in dB."""
+    """The trial that is handed over (`schedopt.search.choice`): scores and gains in dB."""
 
     number: int
     value: float
@@ -236,7 +237,7 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
         pruned=count(TrialState.PRUNED),
         failed=count(TrialState.FAIL),
         running=count(TrialState.RUNNING),
-        best=_best(trials),
+        best=_best(study, trials),
         baseline=attrs.get("baseline", {}).get("value"),
         line=attrs.get("line", {}).get("value"),
         passes_run=_total(trials, "passes_run"),
@@ -246,12 +247,13 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
     )
 
 
-def _best(trials: Sequence[FrozenTrial]) -> Best | None:
-    complete = [t for t in trials if t.state == TrialState.COMPLETE and "steps" in t.user_attrs]
-    if not complete:
+def _best(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Best | None:
+    search = study.user_attrs.get("config", {}).get("search", {})
+    by_bound = search.get("choose") == "lower-bound" and not search.get("pareto")
+    zeros = study.user_attrs.get("zeros", {}).get("gain_by_track") if by_bound else None
+    trial = chosen(trials, zeros)
+    if trial is None:
         return None
-    # Of equal trials the first wins, so that the answer does not depend on how the storage sorts.
-    trial = max(complete, key=lambda t: (t.values[0], -t.number))
     attrs = trial.user_attrs
     return Best(trial.number, trial.values[0], attrs["gain"], tuple(attrs["betas"]), dict(trial.params))
 

@@ -110,8 +110,8 @@ def sdr(row: Mapping[str, Any], weights: Array, residual: float) -> float:
 
 def families(rows: Sequence[Mapping[str, Any]], stem: str) -> dict[str, Candidates]:
     """Gains of one stem by family of candidates, over tracks that have every schedule."""
-    found = {(row["track"], row["rule"], row["beta"]): row for row in rows if row["stem"] == stem}
-    tracks = [t for t in sorted({track for track, *_ in found}) if all((t, *s) in found for s in SCHEDULES)]
+    found = {(row["track"], (row["rule"], row["beta"])): row for row in rows if row["stem"] == stem}
+    tracks = [t for t in sorted({track for track, *_ in found}) if all((t, s) in found for s in SCHEDULES)]
     rng = np.random.default_rng(0)
     weights, shares = rng.dirichlet(np.ones(STEPS + 1), FREE), rng.choice(RESIDUALS, FREE)
     trick = SCHEDULES[0]
@@ -123,9 +123,7 @@ def families(rows: Sequence[Mapping[str, Any]], stem: str) -> dict[str, Candidat
         + [(s, w, r) for s in SCHEDULES for w, r in zip(weights, shares, strict=True)],
     }
     return {
-        name: np.array(
-            [[sdr(found[(t, *s)], w, r) - sdr(found[(t, *trick)], EVEN, 0.0) for s, w, r in ways] for t in tracks]
-        )
+        name: np.array([[sdr(found[t, s], w, r) - sdr(found[t, trick], EVEN, 0.0) for s, w, r in ways] for t in tracks])
         for name, ways in wanted.items()
     }
 
@@ -137,6 +135,20 @@ def options_table(gains: Mapping[str, Mapping[str, Candidates]]) -> list[dict[st
         row: dict[str, Any] = {"rule": name if beta else "–", "β": beta, "residual": residual}
         for stem, by_family in gains.items():
             column = by_family["β and residual"][:, index]
+            row[stem] = f"{column.mean():+.3f} ± {column.std(ddof=1) / np.sqrt(len(column)):.3f}"
+        rows.append(row)
+    return rows
+
+
+def paired_table(gains: Mapping[str, Mapping[str, Candidates]]) -> list[dict[str, Any]]:
+    """What unmix gives more than remix with the same constant β, without residual: dB ± standard error over tracks."""
+    rows = []
+    for beta in sorted({beta for name, beta in SCHEDULES if name == "unmix"}):
+        row: dict[str, Any] = {"unmix less remix, β": beta}
+        for stem, by_family in gains.items():
+            column = by_family["β"] @ [
+                (name == "unmix") - (name == "remix") if b == beta else 0 for name, b in SCHEDULES
+            ]
             row[stem] = f"{column.mean():+.3f} ± {column.std(ddof=1) / np.sqrt(len(column)):.3f}"
         rows.append(row)
     return rows
@@ -235,11 +247,13 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = measured(arguments.raw, arguments.tracks)
     gains = {stem: families(rows, stem) for stem in STEMS}
-    options, choices = options_table(gains), choice_table(gains, arguments.searches)
-    print(table(options), table(choices), sep="\n\n")
+    options, rules = options_table(gains), paired_table(gains)
+    choices = choice_table(gains, arguments.searches)
+    print(table(options), table(rules), table(choices), sep="\n\n")
     if arguments.json is not None:
         path = arguments.json if arguments.json.name else None
-        facts = {"tracks": arguments.tracks, "searches": arguments.searches, "seconds": SECONDS, "options": options}
+        facts: dict[str, Any] = {"tracks": arguments.tracks, "searches": arguments.searches, "seconds": SECONDS}
+        facts |= {"options": options, "rules": rules}
         print(f"\nwritten: {write_result('honest', choices, path, **facts)}")
 
 

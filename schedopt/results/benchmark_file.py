@@ -81,6 +81,7 @@ class StemPart(Part):
     rule: Text
     shift: bool = False
     output: Literal["last", "mean"] = "last"
+    residual: float = Field(0.0, ge=0, le=1)
     peak_guard: bool = False
     sigma: float = Field(0.0, ge=0, le=10)
     seed: int = Field(0, ge=0, lt=2**32)

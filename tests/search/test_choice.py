@@ -83,7 +83,7 @@ def test_a_study_hands_over_what_it_was_told_to(tmp_path: Path) -> None:
     for choose in ("best", "lower-bound"):
         config = make_study(
             tmp_path,
-            name=choose,
+            study={"name": choose, "storage": f"sqlite:///{tmp_path}/studies.db", "trials": 6},
             refinement={"steps": 2, "shift": True, "output": "mean", "choose_steps": False},
             search={"choose": choose, "sampler": "random", "pruner": "none"},
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -26,6 +28,7 @@ from tests.models import RATE
 from tests.results.figures.benchmarks import made_benchmark
 from tests.results.schedules import write_bench, write_schedule
 from tests.studies import write_study
+from tests.system_parts import find_program
 
 Capture = pytest.CaptureFixture[str]
 TRACK = "Zoë & <img src=x onerror=alert(1)> $x$"
@@ -134,6 +137,45 @@ def test_clips_are_the_seconds_of_best_median_and_worst(study: Path, page: Outli
         assert np.corrcoef(truth[start : start + len(reference), 0], reference[:, 0])[0, 1] > 0.9999
         assert np.abs(reference).max() > 0.1
         assert not np.array_equal(one_pass, mixture)
+
+
+PROBE = """<head><script>
+const seen = {alerts: 0, violations: [], errors: []};
+window.alert = () => seen.alerts++;
+window.addEventListener("error", event => seen.errors.push(String(event.message)));
+document.addEventListener("securitypolicyviolation", event => seen.violations.push(event.blockedURI));
+window.addEventListener("load", async () => {
+  const sounds = [...document.querySelectorAll("audio")];
+  seen.seconds = await Promise.all(sounds.map(sound => new Promise(done => {
+    sound.addEventListener("loadedmetadata", () => done(sound.duration));
+    sound.addEventListener("error", () => done(-1));
+    sound.preload = "metadata";
+    sound.load();
+  })));
+  seen.figures = document.querySelectorAll("figure svg.main-svg .cartesianlayer .subplot").length;
+  seen.fetched = performance.getEntriesByType("resource").map(entry => entry.name.slice(0, 40));
+  document.title = "probe " + JSON.stringify(seen);
+});
+</script>"""
+
+
+def test_it_opens_in_a_browser_without_a_network(study: Path, page: Outline, tmp_path: Path) -> None:
+    """In headless Chromium: all figures are drawn, all sounds can be played, nothing is fetched, no name runs."""
+    chromium = find_program("chromium")
+    assert chromium is not None, "install chromium: the report is opened in it"
+    content = (study.parent / "Ünter ordner" / "my report.html").read_text(encoding="utf-8")
+    probed = study.parent / "Ünter ordner" / "with probe.html"
+    probed.write_text(content.replace("<head>", PROBE, 1), encoding="utf-8")
+    command = [str(chromium), "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000", "--dump-dom", probed.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    found = re.search(r"<title>probe (.*?)</title>", done.stdout)
+    assert found is not None, done.stderr[-500:]
+    seen = json.loads(html.unescape(found[1]))
+    assert seen["figures"] == 6
+    assert seen["seconds"] == pytest.approx([0.2] * 12, abs=1e-3)
+    assert (seen["alerts"], seen["violations"], seen["errors"]) == (0, [], [])
+    assert all(name.startswith(("data:", "blob:")) for name in seen["fetched"])
 
 
 def test_a_benchmark_and_its_figures(tmp_path: Path, capsys: Capture) -> None:

@@ -36,7 +36,12 @@ _SYMBOLS = {"none": "circle", "circle": "circle", "square": "square", "diamond":
 def plotly_figure(chart: Chart) -> go.Figure:
     """The chart as a plotly figure. Text from outside is shown as it stands, never as markup."""
     titles = [_text(panel.title) for panel in chart.panels]
-    figure = make_subplots(rows=chart.rows, cols=chart.columns, subplot_titles=titles if any(titles) else None)
+    figure = make_subplots(
+        rows=chart.rows,
+        cols=chart.columns,
+        subplot_titles=titles if any(titles) else None,
+        horizontal_spacing=_spacing(chart),
+    )
     unseen = {name for name, _ in chart.named()}
     for index, panel in enumerate(chart.panels):
         row, column = divmod(index, chart.columns)
@@ -60,6 +65,12 @@ def plotly_figure(chart: Chart) -> go.Figure:
     return figure
 
 
+def _spacing(chart: Chart) -> float:
+    """Share of the width between two panels: room for the names beside the right one."""
+    longest = max((len(name) for panel in chart.panels for _, name in panel.y.ticks), default=0)
+    return min(0.4, 0.1 + 0.006 * longest) if chart.columns > 1 else 0.0
+
+
 def _name(trace: Any, unseen: set[str]) -> None:
     """Group the traces of one name; the first that may stand in the legend does."""
     name = trace.name
@@ -77,12 +88,23 @@ def _text(text: str) -> str:
 
 def _set_axes(figure: go.Figure, panel: Panel, place: dict[str, int]) -> None:
     boxes = any(isinstance(mark, Boxes) for mark in panel.marks)
-    figure.update_xaxes(**_axis(panel.x), **_zero(lies_on_zero(panel)), **place)
-    figure.update_yaxes(**_axis(panel.y), **_zero(boxes), **place)
-    highs = [value for mark in panel.marks for value in _heights(mark)]
+    figure.update_xaxes(**_axis(panel.x, max(_along(panel, 0), default=0)), **_zero(lies_on_zero(panel)), **place)
+    figure.update_yaxes(**_axis(panel.y, max(_along(panel, 1), default=0)), **_zero(boxes), **place)
+    highs = _along(panel, 1)
     if panel.y.low is not None and highs:
         top = max(highs)
         figure.update_yaxes(range=[panel.y.low - 0.05 * (top - panel.y.low), top + 0.05 * (top - panel.y.low)], **place)
+
+
+def _along(panel: Panel, axis: int) -> list[float]:
+    """The x (0) or y (1) of the panel's lines, points and bars."""
+    found: list[float] = []
+    for mark in panel.marks:
+        if isinstance(mark, (Line, Points)):
+            found += mark.x if axis == 0 else (*mark.y, *mark.high)
+        elif isinstance(mark, Bars):
+            found += mark.values if axis == 0 else [float(len(mark.values))]
+    return found
 
 
 def _zero(shown: bool) -> dict[str, Any]:
@@ -90,18 +112,15 @@ def _zero(shown: bool) -> dict[str, Any]:
     return {"zeroline": shown, "zerolinecolor": "#808080", "zerolinewidth": 1}
 
 
-def _heights(mark: Mark) -> tuple[float, ...]:
-    return (*mark.y, *mark.high) if isinstance(mark, (Line, Points)) else ()
-
-
-def _axis(axis: Axis) -> dict[str, Any]:
+def _axis(axis: Axis, longest: float) -> dict[str, Any]:
+    """`longest`: the highest value along it."""
     look: dict[str, Any] = {"title": {"text": _text(axis.label)}, "automargin": True}
     if axis.log:
         look["type"] = "log"
     if axis.ticks:
         look |= {"tickvals": [place for place, _ in axis.ticks], "ticktext": [_text(name) for _, name in axis.ticks]}
     elif axis.whole:
-        look["tickformat"] = "d"
+        look |= {"tickformat": "d", "tick0": 0, "dtick": max(1, round(longest / 10))}
     return look
 
 

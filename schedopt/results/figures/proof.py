@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from schedopt.results.figures.chart import Axis, Chart, Line, Panel, Style
-from schedopt.results.figures.palette import BLUE, ORANGE, stem_style
+from schedopt.results.figures.palette import BLUE, ORANGE, method_style, stem_style
 from schedopt.results.figures.study import METRICS, STEP
 from schedopt.results.reproduce import PUBLISHED, Reproduction
 from schedopt.results.sweep import UNIFORM, Sweep
@@ -24,11 +24,15 @@ def sweep_charts(done: Sweep) -> dict[str, Chart]:
     levels = tuple(
         Line(stem, gains, tuple(done.mean(gain, stem) for gain in gains), stem_style(stem)) for stem in stems
     )
+    ends = [value for line in levels for value in line.y]
+    uniform = Line("uniform weights", (UNIFORM, UNIFORM), (min(ends), max(ends)), method_style("baseline"))
     changes = tuple(_change(done, stem) for stem in stems)
     caption = "Mean over tracks after one pass; gain 1 for all stems is the uniform baseline."
     return {
         "sweep": Chart(
-            f"A louder {done.stem} stem and the score of all", (Panel(x, Axis(f"{metric}, dB"), levels),), caption
+            f"A louder {done.stem} stem and the score of all",
+            (Panel(x, Axis(f"{metric}, dB"), (uniform, *levels)),),
+            caption,
         ),
         "change": Chart(
             f"A louder {done.stem} stem against uniform weights",

@@ -1,16 +1,19 @@
 """What a study with default settings costs as it grows, and what pruning saves: `python -m benchmarks.search`.
 
-A two-parameter family on the demo model: the same study with 10 and 100 trials, pruner `none` and the default. The
-best schedule of each is scored again on all excerpts. Nothing is kept on disk between runs.
+A two-parameter family on the demo model, pruner `none` and the default: passes and seconds that its first 10 and all
+its trials cost. The best schedule of each is scored again on all excerpts. Nothing is kept from before.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import optuna
+from optuna.trial import TrialState
 
 from benchmarks._harness import table, write_result
 from schedopt.config import SearchSection, make_config
@@ -20,52 +23,61 @@ from schedopt.search.workbench import Workbench
 DEFAULT_PRUNER = SearchSection().pruner
 
 
-def study(family: str, pruner: str, trials: int, tracks: int, seed: int) -> dict[str, Any]:
-    """One row: passes and seconds of a fresh study, and what its best schedule is worth."""
+def study(family: str, pruner: str, marks: Sequence[int], data: dict[str, Any], seed: int) -> list[dict[str, Any]]:
+    """A row for each number of trials: passes and seconds so far, and what the best schedule so far is worth."""
     with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/s.db"
         config = make_config(
             {
-                "study": {"name": "s", "storage": f"sqlite:///{folder}/s.db", "trials": trials, "seed": seed},
-                "data": {"tracks": tracks},
+                "study": {"name": "s", "storage": url, "trials": max(marks), "seed": seed},
+                "data": data,
                 "schedule": {"family": family},
                 "search": {"pruner": pruner},
                 "store": {"disk": 0},
             }
         )
-        began = time.perf_counter()
-        (summary,) = run(config)
-        seconds = time.perf_counter() - began
-    assert summary.best is not None
-    outcome = Workbench.prepare(config).objective("vocals").outcome(summary.best.betas)
-    return {
-        "family": family,
-        "pruner": pruner,
-        "seed": seed,
-        "trials": trials,
-        "pruned": summary.pruned,
-        "passes": summary.passes_run,
-        "saved": summary.passes_saved,
-        "seconds": round(seconds, 1),
-        "best": " ".join(f"{beta:g}" for beta in summary.best.betas),
-        "gain dB": outcome.gain,
-    }
+        run(config)
+        trials = optuna.load_study(study_name="s", storage=url).trials
+    objective = Workbench.prepare(config).objective("vocals")
+    rows = []
+    for count in marks:
+        first = trials[:count]
+        best = max((t for t in first if t.state == TrialState.COMPLETE), key=lambda t: t.value or 0)
+        rows.append(
+            {
+                "family": family,
+                "pruner": pruner,
+                "seed": seed,
+                "trials": count,
+                "pruned": sum(t.state == TrialState.PRUNED for t in first),
+                "passes": sum(t.user_attrs["passes_run"] for t in first),
+                "saved": sum(t.user_attrs["passes_saved"] for t in first),
+                "seconds": round(sum(t.user_attrs["seconds"] for t in first), 1),
+                "best": " ".join(f"{beta:g}" for beta in best.user_attrs["betas"]),
+                "gain dB": objective.outcome(tuple(best.user_attrs["betas"])).gain,
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", nargs="+", default=["linear"])
     parser.add_argument("--trials", nargs="+", type=int, default=[10, 100])
-    parser.add_argument("--tracks", type=int, default=12)
+    parser.add_argument("--tracks", type=int, help="default: that of study files")
+    parser.add_argument("--excerpt", type=float, help="seconds; default: that of study files")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--json", type=Path, help="file of the result; default: benchmarks/results/search.json")
     options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    given = {"tracks": options.tracks, "excerpt": options.excerpt}
+    data = {key: value for key, value in given.items() if value is not None}
     rows = []
     for family in options.families:
         for seed in options.seeds:
             for pruner in ("none", DEFAULT_PRUNER):
-                for trials in options.trials:
-                    rows.append(study(family, pruner, trials, options.tracks, seed))
-                    print(rows[-1], flush=True)
+                rows += study(family, pruner, options.trials, data, seed)
     print(table(rows))
     write_result("search", rows, options.json)
 

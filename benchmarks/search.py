@@ -37,11 +37,12 @@ def study(family: str, pruner: str, marks: Sequence[int], data: dict[str, Any], 
             }
         )
         run(config)
-        trials = optuna.load_study(study_name="s", storage=url).trials
+        kept = optuna.load_study(study_name="s", storage=url)
     objective = Workbench.prepare(config).objective("vocals")
     rows = []
     for count in marks:
-        first = trials[:count]
+        first = kept.trials[:count]
+        spent = [kept.user_attrs["references"], *(t.user_attrs for t in first)]
         best = max((t for t in first if t.state == TrialState.COMPLETE), key=lambda t: t.value or 0)
         rows.append(
             {
@@ -50,9 +51,9 @@ def study(family: str, pruner: str, marks: Sequence[int], data: dict[str, Any], 
                 "seed": seed,
                 "trials": count,
                 "pruned": sum(t.state == TrialState.PRUNED for t in first),
-                "passes": sum(t.user_attrs["passes_run"] for t in first),
-                "saved": sum(t.user_attrs["passes_saved"] for t in first),
-                "seconds": round(sum(t.user_attrs["seconds"] for t in first), 1),
+                "passes": sum(one["passes_run"] for one in spent),
+                "saved": sum(one["passes_saved"] for one in spent),
+                "seconds": round(sum(one["seconds"] for one in spent), 1),
                 "best": " ".join(f"{beta:g}" for beta in best.user_attrs["betas"]),
                 "gain dB": objective.outcome(tuple(best.user_attrs["betas"])).gain,
             }

@@ -108,7 +108,7 @@ def _print_summary(summary: Summary, trials: int) -> None:
         ("gain over one pass (uniform baseline)", _show.db(best.gain, sign=True)),
         ("gain over the authors' line n/N", _show.db(line_gain, sign=True)),
         ("passes run (saved)", f"{summary.passes_run} ({summary.passes_saved})"),
-        ("time in trials", f"{summary.seconds:.0f} s"),
+        ("time computing", f"{summary.seconds:.0f} s"),
     ]
     for name, value in rows:
         click.echo(f"  {name:<38} {value}")

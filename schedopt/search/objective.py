@@ -119,8 +119,7 @@ class Objective:
             outcome = self._run(trial, betas)
         finally:
             spent = self.passes() - before
-            cost = {"passes_run": spent.run, "passes_saved": spent.saved}
-            _set_attrs(trial, cost | {"seconds": round(time.perf_counter() - began, 3)})
+            _set_attrs(trial, spent.attributes(time.perf_counter() - began))
         _set_attrs(
             trial,
             {

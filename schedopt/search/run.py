@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -101,12 +102,15 @@ def open_study(bench: Workbench, objective: Objective, storage: BaseStorage, tar
         )
     if "baseline" not in study.user_attrs:
         authors_line = round_betas(line(config.refinement.steps), config.schedule.resolution)
+        began, before = time.perf_counter(), objective.passes()
         outcome, unscheduled = objective.outcome(authors_line), objective.outcome(zeros(config.refinement.steps))
+        cost = (objective.passes() - before).attributes(time.perf_counter() - began)
         # Scored outside the lock, since it takes passes: both may score it, and one writes it.
         with start_lock(backend, name):
             if "baseline" not in study.user_attrs:
                 study.set_user_attr("zeros", {"value": unscheduled.value, **unscheduled.attributes()})
                 _note_references(study, objective, authors_line, outcome)
+                study.set_user_attr("references", cost)
     return study
 
 

@@ -2,7 +2,7 @@
 
 A study is an ordinary Optuna study. Study attributes: `schedopt` (format version), `config`, `versions`,
 `separator`, `weights` and `data` (fingerprints), `excerpts`, `tracks`, `left_out`, `baseline`, `line` and `zeros`
-(mean score by step, dB).
+(mean score by step, dB), `references` (what scoring these three cost).
 Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`, `spread`
 and `gain_by_track` (see `Outcome.attributes`), `passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`),
 `failure` (why a trial failed), `owner` (machine and process), `retry_of` (the trial that it tries again), `versions`
@@ -171,8 +171,8 @@ class Trade:
 class Summary:
     """A study in numbers, read from its storage alone: no model, no data.
 
-    `baseline` is the score of one pass, `line` that of the authors' straight line; dB. `passes_run` were run by
-    the trials, `passes_saved` were shared with earlier ones.
+    `baseline` is the score of one pass, `line` that of the authors' straight line; dB. `passes_run` were run for
+    these references and by the trials, `passes_saved` were shared with earlier ones; `seconds` likewise, over all workers.
     """
 
     study: str
@@ -227,6 +227,9 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
     trials = study.get_trials(deepcopy=False)
     attrs = study.user_attrs
 
+    # What the references cost is part of the study's cost, though no trial paid it.
+    spent = [attrs.get("references", {}), *(trial.user_attrs for trial in trials)]
+
     def count(state: TrialState) -> int:
         return sum(trial.state == state for trial in trials)
 
@@ -240,9 +243,9 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
         best=_best(study, trials),
         baseline=attrs.get("baseline", {}).get("value"),
         line=attrs.get("line", {}).get("value"),
-        passes_run=_total(trials, "passes_run"),
-        passes_saved=_total(trials, "passes_saved"),
-        seconds=round(_total(trials, "seconds"), 3),
+        passes_run=_total(spent, "passes_run"),
+        passes_saved=_total(spent, "passes_saved"),
+        seconds=round(_total(spent, "seconds"), 3),
         front=_front(trials) if len(study.directions) > 1 else (),
     )
 
@@ -271,5 +274,5 @@ def _front(trials: Sequence[FrozenTrial]) -> tuple[Trade, ...]:
     return tuple(front)
 
 
-def _total(trials: Sequence[FrozenTrial], key: str) -> Any:
-    return sum(trial.user_attrs.get(key, 0) for trial in trials)
+def _total(spent: Sequence[Mapping[str, Any]], key: str) -> Any:
+    return sum(attributes.get(key, 0) for attributes in spent)

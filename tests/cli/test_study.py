@@ -68,6 +68,9 @@ def test_a_study_is_plain_optuna(finished: Path) -> None:
             assert np.mean(trial.user_attrs["gain_by_track"]) == pytest.approx(trial.user_attrs["gain"], abs=1e-4)
             assert len(trial.user_attrs["gain_by_track"]) == len(study.user_attrs["tracks"]) == 3
             assert len(trial.user_attrs["spread"][0]) == len(trial.user_attrs["by_step"]) == 4
+    # The references are paid for before the two trials that hold them.
+    assert study.user_attrs["references"]["passes_run"] > 0
+    assert sum(t.user_attrs["passes_run"] for t in study.trials[:2]) == 0
     optuna_cli = Path(sys.executable).with_name("optuna")
     listed = subprocess.run([optuna_cli, "studies", "--storage", url], capture_output=True, text=True, check=True)
     assert "| small |" in listed.stdout

@@ -229,7 +229,7 @@ def _study_tables(study: optuna.Study, summary: Summary) -> tuple[Table, ...]:
         ("score of one pass", _db(summary.baseline)),
         ("score of the authors' line n/N", _db(summary.line)),
         ("passes run (saved)", f"{summary.passes_run} ({summary.passes_saved})"),
-        ("time in trials", f"{summary.seconds:.0f} s"),
+        ("time computing", f"{summary.seconds:.0f} s"),
     )
     complete = [t for t in study.get_trials(deepcopy=False) if t.values and "gain" in t.user_attrs]
     ranked = sorted(complete, key=lambda t: (-t.values[0], t.number))[:TOP]

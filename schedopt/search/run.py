@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 
 from schedopt.config import StudyConfig
 from schedopt.errors import StudyError
-from schedopt.schedules import Schedule, line, round_betas, zeros
+from schedopt.schedules import Schedule, line, zeros
 from schedopt.search._dask import connect
 from schedopt.search.faults import STORAGE_FAULTS, one_line
 from schedopt.search.loop import work
@@ -101,7 +101,7 @@ def open_study(bench: Workbench, objective: Objective, storage: BaseStorage, tar
             make_pruner(config.search.pruner, len(objective.units)),
         )
     if "baseline" not in study.user_attrs:
-        authors_line = round_betas(line(config.refinement.steps), config.schedule.resolution)
+        authors_line = line(config.refinement.steps)
         began, before = time.perf_counter(), objective.passes()
         outcome, unscheduled = objective.outcome(authors_line), objective.outcome(zeros(config.refinement.steps))
         cost = (objective.passes() - before).attributes(time.perf_counter() - began)
@@ -115,7 +115,7 @@ def open_study(bench: Workbench, objective: Objective, storage: BaseStorage, tar
 
 
 def _note_references(study: optuna.Study, objective: Objective, authors_line: Schedule, outcome: Outcome) -> None:
-    """Keep the scores of one pass and of the authors' line; queue both as trials where the family holds them."""
+    """Keep the scores of one pass and of the authors' line; queue both as trials where the family holds them (up to β's resolution)."""
     study.set_user_attr("line", {"value": outcome.value, "betas": list(authors_line), **outcome.attributes()})
     study.set_user_attr("tracks", list(outcome.by_track()))
     names = {task.excerpt.name for e in objective.evaluators for task in e.tasks}

@@ -172,7 +172,7 @@ class Summary:
     """A study in numbers, read from its storage alone: no model, no data.
 
     `baseline` is the score of one pass, `line` that of the authors' straight line; dB. `passes_run` were run for
-    these references and by the trials, `passes_saved` were shared with earlier ones; `seconds` likewise, over all workers.
+    these references and by the trials, `passes_saved` were shared with earlier ones; `seconds` likewise.
     """
 
     study: str

@@ -35,14 +35,15 @@ def lower_bound(differences: ArrayLike) -> NDArray[np.float64]:
 def chosen(trials: Sequence[FrozenTrial], zeros: Sequence[float] | None) -> FrozenTrial | None:
     """The complete trial with the highest lower bound over `zeros`, the gain of each track with β = 0, in dB.
 
-    Without `zeros`, the one with the highest score. Of equal trials the first wins, so that the answer does not
-    depend on how the storage sorts.
+    Without `zeros`, the one with the highest score. Of trials that are equal to 1e-9 dB the first wins, so that the
+    answer does not depend on how the storage sorts.
     """
     complete = [t for t in trials if t.state == TrialState.COMPLETE and "steps" in t.user_attrs]
     if not complete:
         return None
 
-    def bound(trial: FrozenTrial) -> float:
-        return 0.0 if zeros is None else float(lower_bound(np.subtract(trial.user_attrs["gain_by_track"], zeros)))
+    def worth(trial: FrozenTrial) -> tuple[float, float, int]:
+        bound = 0.0 if zeros is None else float(lower_bound(np.subtract(trial.user_attrs["gain_by_track"], zeros)))
+        return round(bound, 9), round(trial.values[0], 9), -trial.number
 
-    return max(complete, key=lambda trial: (bound(trial), trial.values[0], -trial.number))
+    return max(complete, key=worth)

@@ -47,6 +47,8 @@ def test_a_sure_gain_goes_before_a_lucky_one() -> None:
     by_bound = chosen(trials[:2], zeros)
     assert by_bound is not None
     assert by_bound.number == 0
+    again = [trial(0, zeros), trial(1, [0.5 + 1e-13] * TRACKS)]  # the same schedule, rounded otherwise
+    assert [t.number for t in (chosen(again, None), chosen(again, zeros)) if t] == [0, 0]
     assert chosen([], zeros) is None
 
 

@@ -125,9 +125,8 @@ def _rivals(kind: Kind, stem: str, schedule: Setting, *, with_options: bool) -> 
     elif kind == "line":
         yield f"line n/{steps}", Setting(replace(plain, peak_guard=True), line(steps))
     elif kind == "constant":
-        # β = 0 shows what the options do by themselves; without a residual it may be the shift trick.
-        is_trick = how == replace(plain, shift=True, output="mean")
-        for beta in CONSTANTS if is_trick else (0.0, *CONSTANTS):
+        # With a residual, β = 0 is more than the shift trick: it shows what the options do by themselves.
+        for beta in (0.0, *CONSTANTS) if how.residual else CONSTANTS:
             name = f"constant {beta:g}, {steps + 1} passes"
             yield f"{name} ({_options(how)})" if with_options else name, Setting(how, constant(beta, steps))
     elif kind == "oracle":

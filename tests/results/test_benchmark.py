@@ -213,6 +213,17 @@ def test_excerpts_count_within_their_track(folder: Path) -> None:
     assert len(by_track) == 3
 
 
+def test_a_residual_is_told_from_the_schedule(folder: Path) -> None:
+    """β = 0 with the schedule's residual stands beside the shift trick, which has none."""
+    keys = {"betas": [0.3, 0.6], "rule": "unmix", "shift": True, "output": "mean", "residual": 0.25}
+    path = write_schedule(folder, "residual", vocals=keys)
+    methods = {method.name: method.settings["vocals"] for method in compared({"f": load_schedule_file(path)})}
+    options = Refinement("vocals", "unmix", shift=True, output="mean", residual=0.25)
+    assert methods["constant 0, 3 passes"].refinement == methods["f"].refinement == options
+    assert methods["constant 0, 3 passes"].betas == methods[shift_trick_name(2)].betas == (0.0, 0.0)
+    assert methods[shift_trick_name(2)].refinement == Refinement("vocals", shift=True, output="mean")
+
+
 def test_files_of_one_name_are_told_apart_by_their_folders(folder: Path) -> None:
     file = ScheduleFile.model_validate_json(json.dumps(schedule(folder, bass={"betas": [0.5]})))
     names = [method.name for method in compared({"a/x.schedule.json": file, "b/x.schedule.json": file})]

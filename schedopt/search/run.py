@@ -115,7 +115,10 @@ def open_study(bench: Workbench, objective: Objective, storage: BaseStorage, tar
 
 
 def _note_references(study: optuna.Study, objective: Objective, authors_line: Schedule, outcome: Outcome) -> None:
-    """Keep the scores of one pass and of the authors' line; queue both as trials where the family holds them (up to β's resolution)."""
+    """Keep the scores of one pass and of the authors' line; queue both as trials where the family holds them.
+
+    Up to β's resolution, that is.
+    """
     study.set_user_attr("line", {"value": outcome.value, "betas": list(authors_line), **outcome.attributes()})
     study.set_user_attr("tracks", list(outcome.by_track()))
     names = {task.excerpt.name for e in objective.evaluators for task in e.tasks}

@@ -2,8 +2,8 @@
 
 With y the mixture, k the target, x̂_n the estimates of step n and f the separator, step 0 is the plain pass
 x̂_0 = f(y), and step n is x̂_n = f(y_n) with y_n from one of the rules below. A rule is a pure function of a
-`View`; it works on any shape (..., channels, samples) and never changes its inputs. To add one: write the
-function and add one line to `RULES`.
+`View`; it works on any shape (..., channels, samples), never changes its inputs, and is pointwise in time, so that
+long songs can be refined piece by piece. To add one: write the function and add one line to `RULES`.
 """
 
 from __future__ import annotations

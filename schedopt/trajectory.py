@@ -9,7 +9,7 @@ trajectories.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from schedopt.errors import ScheduleError
-from schedopt.rules import Rule, View, guard_peak, rule
+from schedopt.rules import View, guard_peak, rule
 from schedopt.schedules import Schedule
 
 MAX_SHIFT_SECONDS = 0.5
@@ -158,7 +158,7 @@ def stems_needed(stems: tuple[str, ...], refinement: Refinement) -> tuple[str, .
 
 def begin(estimates: Tensor, stems: Sequence[str], scene: Scene, refinement: Refinement) -> State:
     """State after step 0, given the plain pass's estimates (stems, channels, samples) of `stems`. No pass."""
-    parts = _split(estimates, stems, refinement, scene.mixture)
+    parts = split(estimates, stems, refinement, scene.mixture)
     how = rule(refinement.rule)
     return State(
         step=0,
@@ -184,18 +184,18 @@ def advance(
     """
     how, n = rule(refinement.rule), len(betas)
     shift = refinement.shift_of(n, separator.sample_rate)
-    inputs = [_next_input(how, refinement, scene, state, betas) for scene, state in zip(scenes, states, strict=True)]
+    inputs = [_whole_input(refinement, scene, state, betas) for scene, state in zip(scenes, states, strict=True)]
     fresh = [
         index
         for index, (scene, y) in enumerate(zip(scenes, inputs, strict=True))
         if shift or not torch.equal(y, scene.mixture)
     ]
-    parts = [_Parts(first.target, first.others, first.handed) for first in firsts]
+    parts = [Parts(first.target, first.others, first.handed) for first in firsts]
     if fresh:
         wanted = stems_needed(separator.stems, refinement)
         batch = torch.stack([inputs[index] for index in fresh])
         for index, estimates in zip(fresh, separator(batch, shift=shift, stems=wanted), strict=True):
-            parts[index] = _split(estimates, wanted, refinement, inputs[index])
+            parts[index] = split(estimates, wanted, refinement, inputs[index])
     summed = refinement.output == "mean"
     after = [
         State(
@@ -228,7 +228,7 @@ def refine(separator: Separates, scene: Scene, betas: Schedule, refinement: Refi
         yield state.output
 
 
-class _Parts(NamedTuple):
+class Parts(NamedTuple):
     """What is used of a pass, (channels, samples) each: see `State`; `handed` is the target with its residual."""
 
     target: Tensor
@@ -236,7 +236,7 @@ class _Parts(NamedTuple):
     handed: Tensor
 
 
-def _split(estimates: Tensor, stems: Sequence[str], refinement: Refinement, y: Tensor) -> _Parts:
+def split(estimates: Tensor, stems: Sequence[str], refinement: Refinement, y: Tensor) -> Parts:
     """Estimates (stems, channels, samples) of the input `y` (channels, samples) → what the refinement needs of them."""
     k = list(stems).index(refinement.target)
     # A copy lets go of the other stems' memory.
@@ -245,13 +245,19 @@ def _split(estimates: Tensor, stems: Sequence[str], refinement: Refinement, y: T
     if refinement.residual > 0:
         handed = target + refinement.residual * (y - estimates.sum(dim=0))
     if not rule(refinement.rule).needs_others:
-        return _Parts(target, None, handed)
+        return Parts(target, None, handed)
     rest = [index for index in range(len(stems)) if index != k]
-    return _Parts(target, estimates[rest].sum(dim=0), handed)
+    return Parts(target, estimates[rest].sum(dim=0), handed)
 
 
-def _next_input(how: Rule, refinement: Refinement, scene: Scene, state: State, betas: Schedule) -> Tensor:
-    """y_n, (channels, samples)."""
+def next_input(
+    refinement: Refinement, scene: Scene, state: State, betas: Schedule, noise: Tensor | None = None
+) -> Tensor:
+    """y_n before the peak guard, (channels, samples), of a scene or of a piece of one (rules are pointwise in time).
+
+    `noise` is that of `noise_generator`, for rules that take it.
+    """
+    how = rule(refinement.rule)
     if how.needs_references and scene.true_target is None:
         raise ScheduleError(f"the rule {how.name} needs the true stems, so it serves only as an upper bound")
     view = View(
@@ -262,15 +268,25 @@ def _next_input(how: Rule, refinement: Refinement, scene: Scene, state: State, b
         others=state.others,
         true_target=scene.true_target,
         true_others=scene.true_others,
+        noise=noise,
+        sigma=refinement.sigma,
     )
-    if how.takes_noise and refinement.sigma > 0:
-        view = replace(view, sigma=refinement.sigma, noise=_noise(scene.mixture, refinement, len(betas)))
-    y = how.next_input(view)
+    return how.next_input(view)
+
+
+def noise_generator(refinement: Refinement, step: int) -> np.random.Generator | None:
+    """Draws step `step`'s standard normal noise, channel after channel; None where the refinement has none."""
+    if not rule(refinement.rule).takes_noise or refinement.sigma == 0:
+        return None
+    return np.random.default_rng([refinement.seed, step, 1])
+
+
+def _whole_input(refinement: Refinement, scene: Scene, state: State, betas: Schedule) -> Tensor:
+    """y_n, (channels, samples)."""
+    generator = noise_generator(refinement, len(betas))
+    noise = None
+    if generator is not None:
+        drawn = generator.standard_normal(tuple(scene.mixture.shape), dtype=np.float32)
+        noise = torch.from_numpy(drawn).to(scene.mixture.device)
+    y = next_input(refinement, scene, state, betas, noise)
     return guard_peak(y) if refinement.peak_guard else y
-
-
-def _noise(like: Tensor, refinement: Refinement, step: int) -> Tensor:
-    """Standard normal noise of step `step`, the same for every scene of this shape."""
-    rng = np.random.default_rng([refinement.seed, step, 1])
-    noise = rng.standard_normal(tuple(like.shape), dtype=np.float32)
-    return torch.from_numpy(noise).to(like.device)

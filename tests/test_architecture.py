@@ -1,4 +1,4 @@
-"""Imports point one way: cli → results → search → evaluation → trajectory → rules, data, separator … → errors."""
+"""Imports point one way: cli → songs → results → search → evaluation → trajectory → rules, data … → errors."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ LAYERS = (
     ("config",),
     ("search",),
     ("results",),
+    ("songs",),
+    ("api",),
     ("dashboard",),
     ("cli",),
     ("__main__",),

@@ -51,6 +51,7 @@ WORDS = {
     "STUDY.toml": "small.toml",
     "STUDY": "small",
     "DIR": "listen",
+    "SONG": "song.wav",
 }
 """Placeholders of the documentation, and what stands for them here; an output FILE is new.json."""
 
@@ -124,7 +125,7 @@ def _here(command: Command) -> Command:
     words = [WORDS.get(word, word) for word in command]
     words[0] = words[0].removeprefix(".venv/bin/")
     return tuple(
-        "new.json" if before in ("-o", "--output") else word
+        "new.json" if before in ("-o", "--output") and words[1] != "separate" else word
         for before, word in zip(("", *words[:-1]), words, strict=True)
     )
 

@@ -19,10 +19,12 @@ from schedopt.data import Split
 from schedopt.results.benchmark import Options
 from schedopt.results.benchmark import benchmark as run_benchmark
 from schedopt.results.benchmark_file import BenchmarkFile, read_benchmark
+from schedopt.results.export import as_json as schedule_json
 from schedopt.results.export import check_writable, write_text
 from schedopt.results.findings import document, findings
+from schedopt.results.held_out import with_held_out
 from schedopt.results.methods import RIVALS, Rival
-from schedopt.results.schedule_file import load_schedule_file
+from schedopt.results.presets import is_preset, open_schedule
 from schedopt.results.sweep import Sweep
 from schedopt.results.sweep import sweep as run_sweep
 from schedopt.results.tables import footnotes, headline, stem_table
@@ -84,6 +86,7 @@ def _gains(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ..
 @click.option("--device", default="auto", show_default=True, help="auto | cpu | cuda | cuda:N | mps.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the bootstrap.")
 @figures
+@click.option("--write", is_flag=True, help="Note each schedule's held-out gain with its interval in its FILE.")
 @TRUST
 @JSON
 @OUTPUT
@@ -100,6 +103,7 @@ def benchmark(
     model: str | None,
     device: str,
     seed: int,
+    write: bool,
     trust_pickle: bool,
     as_json: bool,
     output: Path | None,
@@ -110,9 +114,11 @@ def benchmark(
 
     Always in float32. Scores are dB: SDR (BSS Eval v3) and SI-SDR, mean over the excerpts of a track, then over tracks.
     Gains are paired by track, with a 95 % bootstrap interval over tracks and Wilcoxon's p, Holm-corrected over the
-    schedules. FILE is what `schedopt run` or `schedopt export` wrote.
+    schedules. FILE is what `schedopt run` or `schedopt export` wrote, or the name of a preset.
     """
     _show.show_notes()
+    if write and any(is_preset(path) for path in files):
+        raise click.UsageError("--write: a preset belongs to the package; export a schedule file of your own")
     options = Options(
         source=source,
         tracks=tracks,
@@ -127,17 +133,20 @@ def benchmark(
         frames=frames,
         seed=seed,
     )
-    loaded = {str(path): load_schedule_file(path) for path in files}
-    if output is not None:
-        check_writable(output)
+    loaded = {str(path): open_schedule(path) for path in files}
+    for wanted in (*([] if output is None else [output]), *(files if write else ())):
+        check_writable(wanted)
     bench = run_benchmark(loaded, options, _count_excerpts())
-    result = document(bench, findings(bench))
+    found = findings(bench)
+    result = document(bench, found)
     file = read_benchmark(result)
     if as_json:
         _show.print_json(result)
     else:
         _print_benchmark(file)
-    # After the table: what took long is seen even where the file cannot be written.
+    # After the table: what took long is seen even where a file cannot be written.
+    for path, noted in with_held_out(loaded, bench, found).items() if write else ():
+        write_text(Path(path), schedule_json(noted))
     if output is not None:
         write_text(output, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     write_figures(lambda: _benchmark_charts(file), folder, style)

@@ -17,6 +17,7 @@ from schedopt.errors import StudyError
 from schedopt.results import export as exports
 from schedopt.results.reproduce import PUBLISHED, Reproduction
 from schedopt.results.reproduce import reproduce as replay
+from schedopt.results.schedule_file import json_schema
 from schedopt.search.provenance import differing, lines, provenance
 from schedopt.search.run import run as run_study
 from schedopt.search.storage import open_storage, shown
@@ -197,9 +198,23 @@ def _status_row(summary: Summary) -> tuple[str, ...]:
 FORMATS: dict[str, Any] = {"json": exports.as_json, "csv": exports.as_csv, "toml": exports.as_toml}
 
 
+def _print_schema(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        _show.print_json(json_schema())
+        ctx.exit()
+
+
 @click.command()
 @STUDY_FILE
 @click.option("-o", "--output", type=PATH, help="File to write; default: stdout.")
+@click.option(
+    "--schema",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_schema,
+    help="Print the JSON schema of schedule files, and nothing else.",
+)
 @click.option("--format", "style", type=click.Choice(list(FORMATS)), default="json", show_default=True)
 @STORAGE
 @SET
@@ -215,6 +230,8 @@ def export(study_file: Path, output: Path | None, style: str, storage: str | Non
 
 def _export(config: StudyConfig, path: Path, style: str = "json") -> Path:
     file = exports.schedule_file(config, open_storage(config.study.storage, create=False))
+    if style == "json":
+        file = exports.with_known_scores(file, path)
     exports.write_text(path, FORMATS[style](file))
     return path
 

@@ -121,7 +121,7 @@ class Audio:
         piece = self.frames.read(first, count)
         rate = self.frames.sample_rate
         if len(piece) < count:
-            raise DataError(_cut_short(self.path, (first + len(piece)) / rate, self.frames.length / rate))
+            raise DataError(cut_short(self.path, (first + len(piece)) / rate, self.frames.length / rate))
         finite = np.isfinite(piece).all(axis=1)
         if not finite.all():
             where = (first + int(np.argmin(finite))) / rate
@@ -129,7 +129,8 @@ class Audio:
         return piece
 
 
-def _cut_short(path: Path, ends: float, says: float) -> str:
+def cut_short(path: Path, ends: float, says: float) -> str:
+    """What is said of a file that ends at `ends` seconds, though its header says `says`."""
     return f"{shown(path)} ends at {ends:.3f} s, its header says {says:.3f} s: copy it again"
 
 
@@ -146,7 +147,7 @@ def open_audio(path: str | Path) -> Audio:
         DataError: if it is missing, unreadable, empty, cut short, of more than two channels or of an odd sample rate.
     """
     path = Path(path)
-    _check_file(path)
+    check_file(path)
     try:
         info = soundfile.info(path)
         there = share_there(path)
@@ -157,7 +158,7 @@ def open_audio(path: str | Path) -> Audio:
     audio = checked(FileFrames(path, int(info.samplerate), int(info.channels), int(info.frames)))
     if 0 < there < 1:
         ends = audio.frames.length / audio.frames.sample_rate
-        raise DataError(_cut_short(path, ends, ends / there))
+        raise DataError(cut_short(path, ends, ends / there))
     note_conversions(audio.frames)
     return audio
 
@@ -192,7 +193,7 @@ def note_conversions(frames: Frames) -> None:
         log.warning("%s: %s", shown(frames.path), "; ".join(notes))
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
     try:
         size = path.stat().st_size
         regular = path.is_file()

@@ -28,6 +28,7 @@ from schedopt.results.schedule_file import (
     SearchedModel,
     SearchScore,
     explain,
+    load_schedule_file,
 )
 from schedopt.rules import rule
 from schedopt.search.storage import shown
@@ -113,6 +114,22 @@ def entry_of(study: optuna.Study, url: str) -> Entry:
             excerpts=len(study.user_attrs["excerpts"]),
         ),
     )
+
+
+def with_known_scores(file: ScheduleFile, path: Path) -> ScheduleFile:
+    """`file` with the held-out scores that a benchmark wrote into `path`, where its schedules are the same."""
+    try:
+        before = load_schedule_file(path)
+    except ScheduleError:
+        return file
+    if before.model.weights != file.model.weights:
+        return file
+    known = {
+        target: before.schedules[target]
+        for target, entry in file.schedules.items()
+        if target in before.schedules and before.schedules[target].model_copy(update={"held_out": None}) == entry
+    }
+    return file.model_copy(update={"schedules": {**file.schedules, **known}})
 
 
 def as_csv(file: ScheduleFile) -> str:

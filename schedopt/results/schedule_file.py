@@ -15,13 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from schedopt.data._text import reason, shown
 from schedopt.errors import ScheduleError
-from schedopt.rules import rule
+from schedopt.rules import RULES, rule
 from schedopt.schedules import FAMILIES
 from schedopt.separator import Separator
 from schedopt.trajectory import Refinement
 from schedopt.types import STEMS
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""1 had no segment, normalisation and held-out scores: a file of 1 is one of 2 without them."""
+
 KIND = "schedopt schedule"
 SUFFIX = ".schedule.json"
 MAX_BYTES = 2**20
@@ -46,7 +49,13 @@ class SearchedModel(Part):
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    overlap: float = Field(0.25, ge=0, lt=1)
+    overlap: float = Field(0.25, ge=0, lt=1, description="of neighbouring segments, as a part of a segment")
+    segment: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | Literal["model"] = Field(
+        "model", description="seconds, or the model's own"
+    )
+    normalisation: Literal["mean and standard deviation of the mono mix"] = Field(
+        "mean and standard deviation of the mono mix", description="of every pass's whole input"
+    )
     fingerprint: Hex | None = None
     weights: Hex | None = None
 
@@ -68,26 +77,52 @@ class SearchScore(Part):
     excerpts: int = Field(ge=1)
 
 
+class Gain95(Part):
+    """A mean paired difference over tracks, dB, with its 95 % interval (null: unbounded or too few tracks)."""
+
+    mean: Number
+    interval: tuple[Number | None, Number | None]
+    p: float = Field(ge=0, le=1, description="Wilcoxon's signed-rank test, Holm-corrected over the benchmark")
+    verdict: Literal["better", "worse", "no measurable difference", "too few tracks"]
+
+
+class HeldOutScore(Part):
+    """What the schedule was worth on tracks that were not searched on: SDR, dB, mean over tracks."""
+
+    source: Text
+    tracks: int = Field(ge=1)
+    excerpt: float = Field(gt=0, le=600, description="seconds")
+    value: Number
+    over_one_pass: Gain95
+    over_shift_trick: Gain95 | None = Field(None, description="at as many passes")
+    measured: Text | None = None
+
+
 class Entry(Part):
     """The schedule of one target and how it is applied; see `schedopt.trajectory.Refinement`."""
 
-    rule: Text
+    rule: Annotated[Text, Field(json_schema_extra={"enum": [r.name for r in RULES.values() if not r.needs_references]})]
     shift: bool = False
     output: Literal["last", "mean"] = "last"
     residual: float = Field(0.0, ge=0, le=1)
     peak_guard: bool = False
     sigma: float = Field(0.0, ge=0, le=10)
     seed: int = Field(0, ge=0, lt=2**32)
-    family: Text | None = None
+    family: Annotated[Text, Field(json_schema_extra={"enum": list(FAMILIES)})] | None = None
     params: dict[Text, Number] = Field(default_factory=dict)
     steps: int | None = None
     betas: Annotated[tuple[Beta, ...], Field(min_length=1, max_length=100)]
-    gains: dict[Text, Gain] = Field(default_factory=dict, description="weights of the stems in the search's mixtures")
+    gains: dict[Text, Gain] = Field(
+        default_factory=dict,
+        description="weights of the stems in the search's mixtures",
+        json_schema_extra={"propertyNames": {"enum": list(STEMS)}},
+    )
     study: Text | None = None
     storage: Text | None = None
     trial: int | None = Field(None, ge=0)
     metric: Literal["sdr", "si_sdr", "snr"] = "sdr"
     search: SearchScore | None = None
+    held_out: HeldOutScore | None = Field(None, description="written by `schedopt benchmark --write`")
 
     @field_validator("rule")
     @classmethod
@@ -128,19 +163,19 @@ class Entry(Part):
 class ScheduleFile(Part):
     """A schedule file."""
 
-    format: int
-    kind: str
+    format: int = Field(json_schema_extra={"enum": list(READABLE)})
+    kind: str = Field(json_schema_extra={"const": KIND})
     created: Text | None = None
     model: SearchedModel
     data: SearchedData | None = None
-    schedules: Annotated[dict[Text, Entry], Field(min_length=1)]
+    schedules: dict[Text, Entry] = Field(min_length=1, json_schema_extra={"propertyNames": {"enum": [*STEMS, SHARED]}})
     versions: dict[Text, Text] = Field(default_factory=dict)
 
     @field_validator("format")
     @classmethod
     def _known_format(cls, value: int) -> int:
-        if value != FORMAT:
-            raise ValueError(f"this schedopt reads format {FORMAT}")
+        if value not in READABLE:
+            raise ValueError(f"this schedopt reads formats {' and '.join(map(str, READABLE))}")
         return value
 
     @field_validator("kind")
@@ -189,17 +224,21 @@ def load_schedule_file(path: Path | str) -> ScheduleFile:
         raise ScheduleError(explain(error, shown(path))) from None
 
 
-def check_separator(file: ScheduleFile, separator: Separator, where: str) -> None:
+def check_separator(file: ScheduleFile, separator: Separator, where: str, option: str = "--model") -> None:
     """Refuse a separator that `file`'s schedules were not searched with; precision and device may differ.
 
+    Args:
+        where: names the file.
+        option: with which the user names the model.
+
     Raises:
-        ScheduleError: other weights, or a target that the model has no stem for; `where` names the file.
+        ScheduleError: other weights, or a target that the model has no stem for.
     """
     searched = file.model
     if searched.weights is not None and searched.weights != separator.weights:
         raise ScheduleError(
             f"{where}: searched with other weights than those of {separator.name}"
-            f" ({searched.model}: {searched.weights}; here: {separator.weights}); name the right model with --model"
+            f" ({searched.model}: {searched.weights}; here: {separator.weights}); name the right model with {option}"
         )
     missing = [stem for stem in file.entries() if stem not in separator.stems]
     if missing and SHARED not in file.schedules:
@@ -210,7 +249,7 @@ def check_separator(file: ScheduleFile, separator: Separator, where: str) -> Non
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of schedule files."""
+    """The JSON schema of schedule files; `schedule.schema.json` beside this module is the same."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ScheduleFile.model_json_schema()}
 
 

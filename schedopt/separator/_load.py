@@ -54,7 +54,7 @@ def load_separator(
     """
     place = resolve_device(device)  # before anything is fetched
     kind = resolve_precision(precision, place)
-    loaded = _find(model, trust_pickle, None if cache_dir is None else Path(cache_dir))
+    loaded = load_model(model, trust_pickle=trust_pickle, cache_dir=cache_dir)
     separator = Separator.from_model(
         loaded,
         name=model,
@@ -69,7 +69,9 @@ def load_separator(
     return separator
 
 
-def _find(model: str, trust_pickle: bool, cache_dir: Path | None) -> nn.Module:
+def load_model(model: str, *, trust_pickle: bool = False, cache_dir: Path | str | None = None) -> nn.Module:
+    """demucs' own model, or its bag of models, that `model` names; arguments and errors as `load_separator`'s."""
+    cache_dir = None if cache_dir is None else Path(cache_dir)
     if model == "demo":
         return _demo()
     if model.startswith("hf://"):

@@ -101,10 +101,10 @@ def separate_segments(
     mixtures, channels, samples = waves.shape
     segments = cut.segments(samples)
     out = waves.new_zeros(mixtures, len(stems), channels, samples)
-    weight = _triangle(cut.length, device)
+    weight = triangle(cut.length, device)
     for group in _batches(segments, mixtures, batch):
-        inputs = torch.stack([_padded(waves[mixture], segment) for mixture, segment in group])
-        estimates = _in_parts(network, inputs.to(device))[:, stems]  # (segments, stems, channels, padded)
+        inputs = torch.stack([padded(_reader(waves[mixture]), samples, segment) for mixture, segment in group])
+        estimates = in_parts(network, inputs.to(device))[:, stems]  # (segments, stems, channels, padded)
         for (mixture, segment), estimate in zip(group, estimates, strict=True):
             trim = (segment.padded - segment.length) // 2
             weighted = weight[: segment.length] * estimate[..., trim : trim + segment.length].float()
@@ -121,15 +121,22 @@ def _batches(segments: list[Segment], mixtures: int, batch: int) -> Iterator[lis
             yield pairs[start : start + batch]
 
 
-def _padded(wave: Tensor, segment: Segment) -> Tensor:
-    """The segment in the middle of `padded` samples: what surrounds it in the wave, zeros beyond the wave's ends."""
+def _reader(wave: Tensor) -> Callable[[int, int], Tensor]:
+    return lambda first, count: wave[..., first : first + count]
+
+
+def padded(read: Callable[[int, int], Tensor], samples: int, segment: Segment) -> Tensor:
+    """The segment in the middle of `padded` samples: what surrounds it in the wave, zeros beyond the wave's ends.
+
+    `read(first, count)` gives a piece of the wave, which has `samples` samples.
+    """
     start = segment.offset - (segment.padded - segment.length) // 2
     end = start + segment.padded
-    inside = wave[..., max(0, start) : end]
-    return functional.pad(inside, (max(0, -start), max(0, end - wave.shape[-1])))
+    inside = read(max(0, start), min(end, samples) - max(0, start))
+    return functional.pad(inside, (max(0, -start), max(0, end - samples)))
 
 
-def _in_parts(network: Network, inputs: Tensor) -> Tensor:
+def in_parts(network: Network, inputs: Tensor) -> Tensor:
     """Runs the network, in halves where the device's memory does not hold all at once."""
     try:
         return network(inputs)
@@ -139,10 +146,10 @@ def _in_parts(network: Network, inputs: Tensor) -> Tensor:
                 f"{inputs.device} has too little memory for one segment; a shorter segment or device cpu may do"
             ) from None
     torch.cuda.empty_cache()
-    return torch.cat([_in_parts(network, half) for half in inputs.tensor_split(2)])
+    return torch.cat([in_parts(network, half) for half in inputs.tensor_split(2)])
 
 
-def _triangle(length: int, device: torch.device) -> Tensor:
+def triangle(length: int, device: torch.device) -> Tensor:
     """Weights that rise to 1 in the middle of a segment and fall again: (length,)."""
     rise = torch.arange(1, length // 2 + 1, device=device)
     fall = torch.arange(length - length // 2, 0, -1, device=device)

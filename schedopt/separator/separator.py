@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +14,13 @@ from torch.nn import functional
 
 from schedopt.errors import SeparatorError
 from schedopt.memory import keep_freed_memory
-from schedopt.separator._bag import Bag, bag_of, fingerprint, weights_fingerprint
+from schedopt.separator._bag import Bag, Model, bag_of, fingerprint, weights_fingerprint
 from schedopt.separator._device import arithmetic, batch_for, resolve_device, resolve_precision
 from schedopt.separator._partial import transforming_only
-from schedopt.separator._segments import Cut, cut_for, separate_segments
+from schedopt.separator._segments import Cut, Network, cut_for, separate_segments
+from schedopt.separator._stream import Delayed, Level, Part, Wave, average, stream_segments
+
+Notify = Callable[[int, int, int, Literal["start", "end"]], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +135,69 @@ class Separator:
                 waves = functional.pad((mixtures - mean) / std, (shift, 0))
                 self._average(waves, wanted, shift, out)
             return out.mul_(std[:, None]).add_(mean[:, None])
+
+    def stream(
+        self,
+        mixture: Wave,
+        level: Level,
+        *,
+        shifts: Sequence[int] = (0,),
+        stems: Sequence[str] | None = None,
+        start: int = 0,
+        notify: Notify | None = None,
+    ) -> Iterator[Tensor]:
+        """Estimates of a mixture of any length, piece by piece; memory does not grow with it. Costs a pass a shift.
+
+        Equal to calling the separator on the whole mixture, where `level` is that of the whole mixture.
+
+        Args:
+            mixture: on the CPU, like the pieces.
+            level: what `LevelMeter` says of the mixture.
+            shifts: delays as `__call__`'s `shift`; the estimates are averaged over them.
+            stems: as in `__call__`.
+            start: the sample to begin at; what lies before was taken from an earlier call.
+            notify: called with (number of the model in its bag, number of the shift, offset, "start" or "end").
+
+        Returns:
+            Pieces (stems, channels, samples) float32, one after the other up to the mixture's end.
+        """
+        wanted = self._indices(stems)
+        parts = []
+        for number, (model, weights, cut) in enumerate(
+            zip(self._bag.models, self._bag.weights, self._cuts, strict=True)
+        ):
+            places = [place for place, stem in enumerate(wanted) if weights[stem] != 0]
+            if not places:
+                continue
+            chosen = [wanted[place] for place in places]
+            for index, shift in enumerate(shifts):
+                pieces = stream_segments(
+                    self._network(model, chosen),
+                    cut,
+                    Delayed(mixture, level, shift),
+                    chosen,
+                    self.device,
+                    self.batch_segments,
+                    start + shift,
+                    None if notify is None else functools.partial(notify, number, index),
+                )
+                parts.append(Part(pieces, places, [weights[stem] for stem in chosen]))
+        for estimate in average(parts, len(wanted)):
+            yield estimate.mul_(level.std).add_(level.mean)
+
+    def _network(self, model: Model, stems: Sequence[int]) -> Network:
+        """`model` in this separator's arithmetic; settings of torch hold while it runs, not between pieces."""
+
+        def run(inputs: Tensor) -> Tensor:
+            with (
+                torch.inference_mode(),
+                arithmetic(self.device, self.precision),
+                transforming_only(model, stems) as network,
+            ):
+                estimates: Tensor = network(inputs)
+                return estimates
+
+        return run
 
     def _average(self, waves: Tensor, wanted: list[int], shift: int, out: Tensor) -> None:
         """Adds the weighted mean of the bag's estimates to `out`: (batch, wanted, channels, samples − shift)."""

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import copy
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import optuna
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from schedopt.cli import call
 from schedopt.errors import ScheduleError
 from schedopt.results.export import as_json, schedule_file
+from schedopt.results.presets import is_preset, open_schedule, preset_names
 from schedopt.results.schedule_file import (
+    FORMAT,
     MAX_BYTES,
+    Entry,
     ScheduleFile,
     check_separator,
     json_schema,
@@ -26,6 +33,8 @@ from schedopt.separator import load_separator
 from schedopt.trajectory import Refinement
 from tests.models import tiny_separator
 from tests.studies import make_study, write_study
+
+FILES = Path(__file__).parent / "files"
 
 MINIMAL: dict[str, Any] = {
     "format": 1,
@@ -49,7 +58,7 @@ def changed(key: str, value: Any) -> dict[str, Any]:
     for parent in parents:
         table = table[parent]
     if value is None:
-        del table[last]
+        table.pop(last, None)
     else:
         table[last] = value
     return document
@@ -75,6 +84,8 @@ def test_an_exported_study_reads_back_and_fits_its_model_only(tmp_path: Path) ->
     run(config)
     file = schedule_file(config, open_storage(config.study.storage))
     assert read(tmp_path, as_json(file).encode()) == file
+    jsonschema.validate(json.loads(as_json(file)), json_schema())
+    assert file.format == FORMAT
     assert file.data is not None
     assert (file.data.source, file.data.excerpt) == (config.data.source, 0.4)
     # Other settings of the same weights are fine: a benchmark is float32 whatever the search was.
@@ -98,7 +109,12 @@ def test_no_oracle_reaches_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("format", 2, "format = 2: this schedopt reads format 1"),
+        ("format", 3, "format = 3: this schedopt reads formats 1 and 2"),
+        ("format", True, "format = True: "),
+        ("model.segment", 0, "model.segment"),
+        ("model.overlap", 1, "model.overlap = 1: "),
+        ("model.normalisation", "peak", "model.normalisation = 'peak': "),
+        ("schedules.vocals.held_out", {"value": 1}, "schedules.vocals.held_out.source is missing"),
         ("kind", "schedopt benchmark", "kind = 'schedopt benchmark': a schedule file says 'schedopt schedule' here"),
         ("model", None, "model is missing"),
         ("extra", 1, "unknown key extra"),
@@ -160,8 +176,91 @@ def test_paths_that_are_no_file(tmp_path: Path, name: str) -> None:
         load_schedule_file(tmp_path / name)
 
 
-def test_the_schema_names_every_field() -> None:
-    schema = json_schema()
-    json.dumps(schema)
-    assert set(MINIMAL) <= set(schema["properties"])
-    assert schema["$defs"]["Entry"]["properties"]["betas"]["items"] == {"maximum": 1, "minimum": 0, "type": "number"}
+def test_a_file_of_the_first_format_is_read() -> None:
+    """As `schedopt run` of the day wrote it."""
+    file = load_schedule_file(FILES / "format-1.schedule.json")
+    assert file.format == 1
+    assert list(file.entries()) == ["drums", "bass", "other", "vocals"]
+    assert (file.model.weights, file.model.segment) == ("5001748f761099c4", "model")
+    assert file.schedules["bass"].held_out is None
+
+
+def test_the_shipped_schema_is_that_of_the_models(capsys: pytest.CaptureFixture[str]) -> None:
+    shipped = resources.files("schedopt.results").joinpath("schedule.schema.json").read_text(encoding="utf-8")
+    assert json.loads(shipped) == json_schema(), "schedopt export --schema > schedopt/results/schedule.schema.json"
+    assert call(["export", "--schema"]) == 0
+    assert capsys.readouterr().out == shipped
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+
+
+@pytest.mark.parametrize("name", ["format-1.schedule.json", "demo", "minimal"])
+def test_schedule_files_follow_the_schema(name: str) -> None:
+    if name == "minimal":
+        document = MINIMAL
+    elif name == "demo":
+        document = json.loads(as_json(open_schedule("demo")))
+    else:
+        document = json.loads((FILES / name).read_text(encoding="utf-8"))
+    jsonschema.validate(document, json_schema())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("format", 3),
+        ("kind", "x"),
+        ("extra", 1),
+        ("schedules", {}),
+        ("schedules.piano", {"rule": "remix", "betas": [1]}),
+        ("schedules.vocals.betas", [1.5]),
+        ("schedules.vocals.betas", []),
+        ("schedules.vocals.rule", "oracle"),
+        ("schedules.vocals.family", "cubic"),
+        ("schedules.vocals.gains", {"piano": 1}),
+        ("model.weights", "x"),
+        ("model.segment", -1),
+    ],
+)
+def test_the_schema_refuses_what_loading_refuses(tmp_path: Path, key: str, value: Any) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(changed(key, value), json_schema())
+    with pytest.raises(ScheduleError):
+        read(tmp_path, changed(key, value))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(
+    [*MINIMAL, "created", "data", "versions", "model.model", "model.overlap", "model.segment", "model.weights"]
+    + [f"schedules.vocals.{field}" for field in Entry.model_fields]
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(KEYS, JSON)
+def test_any_value_anywhere_loads_or_is_one_line(tmp_path: Path, key: str, value: Any) -> None:
+    said = ""
+    try:
+        read(tmp_path, changed(key, value))
+    except ScheduleError as error:
+        said = str(error)
+    assert said.isprintable()
+
+
+def test_presets_fit_the_demo_and_files_of_their_name_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = open_schedule("demo")
+    assert preset.format == FORMAT
+    assert list(preset.entries()) == ["drums", "bass", "other", "vocals"]
+    check_separator(preset, load_separator("demo", device="cpu"), "demo")
+    monkeypatch.chdir(tmp_path)
+    Path("demo").write_text(json.dumps(MINIMAL))
+    assert open_schedule("demo") == preset
+    assert open_schedule("./demo").entries()["vocals"].betas == (0.5, 0.25)
+    assert [is_preset(name) for name in preset_names()] == [True]
+    with pytest.raises(ScheduleError, match="demos: there is no such schedule file; presets: demo"):
+        open_schedule("demos")

@@ -1,0 +1,193 @@
+"""`demucs.api` with schedules: a program that separates with Demucs changes its import, and nothing else.
+
+    from schedopt.api import Separator, save_audio          # was: from demucs.api import …
+
+    separator = Separator(model="htdemucs", schedule="my.schedule.json")
+    origin, stems = separator.separate_audio_file("song.mp3")
+
+Without a schedule the class is demucs' own. Whole songs are held in memory, as demucs does; `schedopt separate` is for
+long ones.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import demucs.api
+import torch
+import tqdm
+from demucs.api import LoadAudioError, LoadModelError, NotProvided, list_models
+from demucs.audio import convert_audio, save_audio
+from torch import Tensor
+
+from schedopt.errors import SeparatorError
+from schedopt.results.presets import open_schedule
+from schedopt.results.schedule_file import ScheduleFile, check_separator
+from schedopt.separator import Separator as OneSeparator
+from schedopt.separator import load_model
+from schedopt.songs import Desk, MemoryShelf, MemoryWave, Place, SegmentNews, passes, separate
+
+__all__ = ["LoadAudioError", "LoadModelError", "Separator", "list_models", "save_audio"]
+
+MODEL = "htdemucs"
+OVERLAP = 0.25
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+BASE: Any = demucs.api.Separator
+
+
+class Separator(BASE):  # type: ignore[misc]
+    """`demucs.api.Separator` whose stems may be refined by a schedule.
+
+    Args beside demucs' own:
+        schedule: a schedule file, its path, or the name of a preset. A stem that has a schedule in it costs N more
+            passes; the others come from the plain pass. None: demucs as it is.
+        trust_pickle: allow `.th` files in `repo`, whose loading runs code that is in them.
+
+    Two arguments follow the schedule where they are not given: `model` and `overlap` are those that it was searched
+    with. `shifts` is 1 without a schedule, as in demucs; with one it is 0, and above 0 every pass is averaged over so
+    many seeded shifts. With a schedule `jobs` has no effect, results do not differ from run to run, and the callback's
+    dictionary also says `target` and `step`.
+
+    Raises:
+        LoadModelError: the model cannot be loaded.
+        ScheduleError: the schedule cannot be read, or was searched with other weights.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        repo: Path | None = None,
+        device: Any = DEVICE,
+        shifts: int | None = None,
+        overlap: float | None = None,
+        split: bool = True,
+        segment: float | None = None,
+        jobs: int = 0,
+        progress: bool = False,
+        callback: Callable[[dict[str, Any]], None] | None = None,
+        callback_arg: dict[str, Any] | None = None,
+        *,
+        schedule: ScheduleFile | Path | str | None = None,
+        trust_pickle: bool = False,
+    ) -> None:
+        self._trust_pickle = trust_pickle
+        self._made: tuple[Any, OneSeparator] | None = None
+        self._take_schedule(schedule)
+        searched = None if self._schedule is None else self._schedule.model
+        if segment is None and searched is not None and searched.segment != "model":
+            segment = searched.segment
+        super().__init__(
+            model=model or (MODEL if searched is None else searched.model),
+            repo=repo,
+            device=device,
+            shifts=(1 if searched is None else 0) if shifts is None else shifts,
+            overlap=(OVERLAP if searched is None else searched.overlap) if overlap is None else overlap,
+            split=split,
+            segment=segment,
+            jobs=jobs,
+            progress=progress,
+            callback=callback,
+            callback_arg=callback_arg,
+        )
+        if self._schedule is not None:
+            self._separator(1)
+
+    def update_parameter(self, *args: Any, schedule: Any = NotProvided, **kwargs: Any) -> None:
+        """Change parameters of the separation: demucs' own, and `schedule` (None: no schedule from here on)."""
+        super().update_parameter(*args, **kwargs)
+        if schedule is not NotProvided:
+            self._take_schedule(schedule)
+
+    def separate_tensor(self, wav: Tensor, sr: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Separate a wave (channels, samples) of `sr` Hz; the model's rate where None.
+
+        Returns:
+            The wave at the model's rate, and the estimate of each stem in the same shape.
+        """
+        if self._schedule is None:
+            plain: tuple[Tensor, dict[str, Tensor]] = super().separate_tensor(wav, sr)
+            return plain
+        if sr is not None and sr != self.samplerate:
+            wav = convert_audio(wav, sr, self._samplerate, self._audio_channels)
+        separator = self._separator(wav.shape[-1])
+        if wav.ndim != 2 or len(wav) != separator.channels or not wav.numel():
+            raise SeparatorError(f"a wave has the shape ({separator.channels}, samples), not {tuple(wav.shape)}")
+        mixture = MemoryWave(separator.channels)
+        mixture.append(wav.detach().to("cpu", torch.float32))
+        estimates = self._refined(separator, mixture)
+        return wav, {stem: estimate.to(wav.device) for stem, estimate in estimates.items()}
+
+    def _load_model(self) -> None:
+        name = self._name if self._repo is None else str(Path(self._repo) / self._name)
+        try:
+            model: Any = load_model(name, trust_pickle=self._trust_pickle)
+        except SeparatorError as error:
+            raise LoadModelError(str(error)) from None
+        self._model = model.eval()
+        self._audio_channels = model.audio_channels
+        self._samplerate = model.samplerate
+
+    def _take_schedule(self, schedule: ScheduleFile | Path | str | None) -> None:
+        known = schedule is None or isinstance(schedule, ScheduleFile)
+        self._schedule: ScheduleFile | None = schedule if known else open_schedule(schedule)  # type: ignore[assignment,arg-type]
+        self._where = "the schedule" if known else str(schedule)
+
+    def _separator(self, samples: int) -> OneSeparator:
+        """Ours around the same model, in today's settings; made anew when they change."""
+        segment, overlap = self._segment, self._overlap
+        if not self._split:
+            segment, overlap = Fraction(samples, self._samplerate), 0.0
+        device = "cpu" if self._device is None else str(self._device)
+        settings = (device, overlap, segment)
+        if self._made is None or self._made[0] != settings:
+            made = OneSeparator.from_model(
+                self._model, name=self._name, device=device, overlap=overlap, segment=segment, adopt=True
+            )
+            self._made = settings, made
+        assert self._schedule is not None
+        check_separator(self._schedule, self._made[1], self._where, "model=")
+        return self._made[1]
+
+    def _refined(self, separator: OneSeparator, mixture: MemoryWave) -> dict[str, Tensor]:
+        assert self._schedule is not None
+        entries = self._schedule.entries(separator.stems)
+        seconds = passes(entries, separator.stems) * mixture.samples / self._samplerate
+        with tqdm.tqdm(total=round(seconds, 2), unit="seconds", ncols=120, disable=not self._progress) as bar:
+            last = Place(None, 0, 0)
+
+            def on_piece(place: Place) -> None:
+                nonlocal last
+                same = (place.target, place.step) == (last.target, last.step)
+                bar.update((place.samples - (last.samples if same else 0)) / self._samplerate)
+                last = place
+
+            desk = Desk(
+                separator,
+                mixture,
+                MemoryShelf(separator.channels),
+                self._shifts,
+                on_piece,
+                functools.partial(self._tell, mixture.samples),
+            )
+            waves = separate(desk, entries, separator.stems)
+            return {stem: wave.read(0, wave.samples) for stem, wave in waves.items()}
+
+    def _tell(self, samples: int, news: SegmentNews) -> None:
+        """Call the callback with what demucs says of a segment, and the target and step that it belongs to."""
+        if self._callback is None:
+            return
+        told = {
+            "model_idx_in_bag": news.model,
+            "shift_idx": news.shift,
+            "segment_offset": news.offset,
+            "state": news.state,
+            "audio_length": samples,
+            "models": len(getattr(self._model, "models", [self._model])),
+            "target": news.target,
+            "step": news.step,
+        }
+        self._callback({**(self._callback_arg or {}), **told})

@@ -1,0 +1,215 @@
+"""`separate`: the schedule at work on a person's own songs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from schedopt.cli import _show
+from schedopt.data._text import shown
+from schedopt.results.presets import open_schedule
+from schedopt.results.schedule_file import Entry, ScheduleFile, check_separator
+from schedopt.separator import Separator, load_separator
+from schedopt.songs import Encoding, Options, Place, Result, Template, find_songs, passes, separate_songs
+from schedopt.songs.batch import OtherMethod
+from schedopt.songs.naming import DEFAULT
+from schedopt.songs.writing import Clip
+
+PATH = click.Path(path_type=Path)
+
+MODEL = "htdemucs"
+"""Without a schedule: what the `demucs` command takes."""
+
+
+@click.command()
+@click.argument("songs", metavar="SONG...", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--schedule",
+    "schedule_name",
+    metavar="FILE",
+    help="Schedule file, or the name of a preset (demo). Without it every stem comes from the plain pass.",
+)
+@click.option("-o", "--out", type=PATH, default=Path("separated"), show_default=True, help="Folder of the results.")
+@click.option("-n", "--name", "model", help=f"Model; default: the schedule's, without one {MODEL}.")
+@click.option("--two-stems", metavar="STEM", help="Only STEM, and the rest as no_STEM.")
+@click.option(
+    "--other-method",
+    type=click.Choice(["add", "minus", "none"]),
+    default="add",
+    show_default=True,
+    help="The rest: sum of the other stems, the song minus STEM (as minus_STEM), or not written.",
+)
+@click.option("--filename", default=DEFAULT, show_default=True, help="Template of the names in OUT/MODEL.")
+@click.option("-d", "--device", default="auto", show_default=True, help="auto | cpu | cuda | cuda:N | mps.")
+@click.option(
+    "--shifts",
+    type=click.IntRange(0, 1000),
+    default=0,
+    show_default=True,
+    help="Average every pass over so many random (here: seeded) shifts, at so many times the cost.",
+)
+@click.option(
+    "--overlap", type=click.FloatRange(0, 1, max_open=True), help="Of segments; default: the schedule's, or 0.25."
+)
+@click.option(
+    "--segment", type=click.FloatRange(0, min_open=True), help="Seconds; default: the schedule's, or the model's."
+)
+@click.option("--int24", is_flag=True, help="Write 24 bits instead of 16.")
+@click.option("--float32", is_flag=True, help="Write float WAV; neither rescaled nor clipped.")
+@click.option("--flac", is_flag=True, help="Write FLAC.")
+@click.option(
+    "--clip-mode",
+    type=click.Choice(["rescale", "clamp", "none"]),
+    help="Against clipping: rescale a stem that is too loud (default), cut its peaks, or nothing (default of float).",
+)
+@click.option("--overwrite", is_flag=True, help="Separate again what has a result already.")
+@click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
+def separate(
+    songs: tuple[Path, ...],
+    schedule_name: str | None,
+    out: Path,
+    model: str | None,
+    two_stems: str | None,
+    other_method: OtherMethod,
+    filename: str,
+    device: str,
+    shifts: int,
+    overlap: float | None,
+    segment: float | None,
+    int24: bool,
+    float32: bool,
+    flac: bool,
+    clip_mode: Clip | None,
+    overwrite: bool,
+    trust_pickle: bool,
+    as_json: bool,
+) -> int:
+    """Separate SONGs (audio files, or folders of them) into OUT/MODEL/TRACK/STEM.wav, as the demucs command does.
+
+    Stems with a schedule in FILE are refined by it (one for `all` serves every stem without its own), at N more passes
+    over the song for each. The others come from the plain pass. Always in float32.
+
+    Any format that libsndfile or ffmpeg reads, any sample rate, any length: memory does not grow with it. While a song
+    is separated, about 0.3 GB of disk a minute are used in OUT. Stems that are there already are not separated again;
+    after an interruption the same command carries on within the song. A song that cannot be separated does not stop the
+    others: it is named at the end, and the exit code is 1.
+    """
+    _show.show_notes()
+    if int24 and float32:
+        raise click.UsageError("--int24 and --float32: choose one")
+    if flac and float32:
+        raise click.UsageError("--flac and --float32: FLAC has no float samples; take --int24")
+    file = None if schedule_name is None else open_schedule(schedule_name)
+    found = find_songs(songs)
+    template = Template(filename)
+    separator = _separator(file, model, device, overlap, segment, trust_pickle=trust_pickle)
+    if file is not None:
+        check_separator(file, separator, str(schedule_name), "-n")
+    options = Options(
+        out=out,
+        entries={} if file is None else file.entries(separator.stems),
+        template=template,
+        encoding=Encoding(flac=flac, bits=24 if int24 else 32 if float32 else 16, clip=clip_mode),
+        shifts=shifts,
+        two_stems=two_stems,
+        other_method=other_method,
+        overwrite=overwrite,
+    )
+    stems = [stem for stem in separator.stems if two_stems in (None, stem) or other_method == "add"]
+    results: list[Result] = []
+    with _Bar(options.entries, stems) as bar:
+        for result in separate_songs(found, separator, options, bar.on_place):
+            results.append(result)
+            bar.finished(result, quiet=as_json)
+    return _end(results, as_json=as_json)
+
+
+def _separator(
+    file: ScheduleFile | None,
+    model: str | None,
+    device: str,
+    overlap: float | None,
+    segment: float | None,
+    *,
+    trust_pickle: bool,
+) -> Separator:
+    """The model in the settings asked for, else in the schedule's, else in demucs'."""
+    searched = None if file is None else file.model
+    if searched is not None:
+        overlap = searched.overlap if overlap is None else overlap
+        segment = searched.segment if segment is None and searched.segment != "model" else segment
+    return load_separator(
+        model or (MODEL if searched is None else searched.model),
+        device=device,
+        precision="float32",
+        overlap=0.25 if overlap is None else overlap,
+        segment=segment,
+        trust_pickle=trust_pickle,
+    )
+
+
+def _end(results: Sequence[Result], *, as_json: bool) -> int:
+    """The document, or a line for every song that failed; the exit code."""
+    failed = [result for result in results if result.state == "failed"]
+    if as_json:
+        rows = [
+            {"song": str(r.song), "state": r.state, "files": [str(file) for file in r.files]}
+            | ({"error": r.error} if r.error else {})
+            for r in results
+        ]
+        _show.print_json({"songs": rows})
+    if failed and len(results) > 1:
+        click.echo(f"schedopt: {len(failed)} of {len(results)} songs could not be separated:", err=True)
+    for result in failed:
+        click.echo(f"schedopt: {' '.join(result.error.split())}", err=True)
+    return 1 if failed else 0
+
+
+class _Bar:
+    """A bar for the song at work; without a terminal nothing but the line that each song ends with."""
+
+    def __init__(self, entries: Mapping[str, Entry], stems: Sequence[str]) -> None:
+        console = Console(stderr=True)
+        self.bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        steps: list[tuple[str | None, int]] = [(None, 0)]
+        steps += [(stem, n) for stem in stems if stem in entries for n in range(1, len(entries[stem].betas) + 1)]
+        self._order = {step: index for index, step in enumerate(steps)}
+        assert len(steps) == passes(entries, stems)
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> _Bar:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def on_place(self, song: Path, place: Place, samples: int) -> None:
+        if self._task is None:
+            self._task = self.bars.add_task(shown(song.name)[:40], total=len(self._order) * samples, note="")
+        done = self._order[place.target, place.step] * samples + place.samples
+        note = "plain pass" if place.target is None else f"{place.target}, step {place.step}"
+        self.bars.update(self._task, completed=done, note=note)
+
+    def finished(self, result: Result, *, quiet: bool) -> None:
+        if self._task is not None:
+            self.bars.remove_task(self._task)
+            self._task = None
+        if quiet or result.state == "failed":
+            return
+        where = shown(result.files[0].parent)
+        more = " (there already; --overwrite separates it again)" if result.state == "there" else ""
+        click.echo(f"{shown(result.song)} → {where}{more}")

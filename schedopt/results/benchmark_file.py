@@ -19,6 +19,7 @@ from schedopt.errors import DataError
 from schedopt.results.methods import Kind
 from schedopt.results.schedule_file import Beta, Hex, Number, Text, explain
 from schedopt.trajectory import Refinement
+from schedopt.types import STEMS
 
 FORMAT = 1
 KIND = "schedopt benchmark"
@@ -97,7 +98,8 @@ class StemPart(Part):
 
     @model_validator(mode="after")
     def _equally_long(self) -> StemPart:
-        if len({len(scores.sdr) for scores in self.tracks.values()}) != 1:
+        steps = {len(one) for scores in self.tracks.values() for one in (scores.sdr, scores.si_sdr)}
+        if len(steps) != 1:
             raise ValueError("tracks have scores of different numbers of steps")
         return self
 
@@ -107,7 +109,7 @@ class MethodPart(Part):
     kind: Kind
     needs_references: bool
     file: Text | None = None
-    stems: dict[Text, StemPart]
+    stems: Annotated[dict[Text, StemPart], Field(min_length=1)]
 
 
 class ExcerptPart(Part):
@@ -169,6 +171,24 @@ class BenchmarkFile(Part):
             for stem, part in method.stems.items():
                 if stem not in self.stems or part.tracks.keys() != self.methods[0].stems[stem].tracks.keys():
                     raise ValueError(f"{method.name} and the plain pass were scored on different tracks of {stem}")
+        if any(part.by_step().shape[1] != 1 for part in self.methods[0].stems.values()):
+            raise ValueError("the plain pass has more than one step")
+        return self
+
+    @model_validator(mode="after")
+    def _complete(self) -> BenchmarkFile:
+        """Figures and tables look methods and findings up by name."""
+        if len({method.name for method in self.methods}) != len(self.methods):
+            raise ValueError("two methods have one name")
+        rows = {(row.method, row.stem): row for row in self.findings}
+        for stem in self.stems:
+            of_stem = [method for method in self.methods if stem in method.stems]
+            if stem not in STEMS or not any(method.kind == "schedule" for method in of_stem):
+                raise ValueError(f"there is no schedule for {stem!r}")
+            for method in of_stem:
+                row = rows.get((method.name, stem))
+                if row is None or (method.kind != "baseline" and "sdr" not in row.versus.get("baseline", {})):
+                    raise ValueError(f"there is no finding for {method.name}, {stem}")
         return self
 
 

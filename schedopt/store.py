@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
+from weakref import WeakValueDictionary
+
+from torch import Tensor
 
 from schedopt.disk import DiskStore
 
@@ -19,8 +22,9 @@ DEFAULT_BUDGET = 2 * 2**30
 class Store:
     """Least-recently-used memory of at most `budget` bytes; a value larger than the budget is not kept.
 
-    `scores` holds the single numbers that came out of those values; they are tiny and kept for good. `disk` keeps
-    the values that are put there as lasting, for other processes and later runs.
+    `scores` holds the single numbers that came out of those values; they are tiny and kept for good. `mixtures` holds
+    what somebody else keeps alive anyway, so that evaluators of several targets keep it once; it counts for nothing.
+    `disk` keeps the values that are put there as lasting, for other processes and later runs.
     """
 
     def __init__(self, budget: int = DEFAULT_BUDGET, disk: DiskStore | None = None) -> None:
@@ -28,6 +32,7 @@ class Store:
         self.disk = disk
         self.nbytes = 0
         self.scores: dict[Hashable, float] = {}
+        self.mixtures: WeakValueDictionary[Hashable, Tensor] = WeakValueDictionary()
         self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
     def __len__(self) -> int:

@@ -85,6 +85,17 @@ def test_a_store_without_room_changes_the_cost_alone() -> None:
     assert tight.passes.run > roomy.passes.run
 
 
+def test_long_studies_keep_less_in_memory_and_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, betas = Store(), (0.2, 0.4)
+    kept = evaluator("bass", store).scores(betas)
+    monkeypatch.setattr("schedopt.evaluation.KEPT_TRANSFORMS", 0)
+    first, second = evaluator("bass"), evaluator("drums", store)
+    assert_allclose(first.scores(betas), kept, rtol=0, atol=1e-9)
+    other = evaluator("bass", store)
+    # One mixture serves every target, and unweighted targets are the excerpt's own samples.
+    assert all(a.scene.mixture is b.scene.mixture for a, b in zip(second.tasks, other.tasks, strict=True))
+
+
 def test_silent_targets_are_left_out_and_named() -> None:
     e = evaluator()
     assert [x.track for x in e.left_out] == ["track-3"]

@@ -42,14 +42,18 @@ METRICS: dict[Metric, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 """Name → function of (reference, estimate)."""
 
 
-def scorer(metric: Metric, reference: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+def scorer(
+    metric: Metric, reference: torch.Tensor, *, keep_transform: bool = True
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """The metric on one reference, checked and prepared once: estimates (…, channels, samples) → dB, (…,) float64.
+
+    `keep_transform` is that of `PreparedReference`.
 
     Raises `ConfigError` on an unknown metric and `DataError` on a reference that cannot be scored against.
     """
     if metric not in METRICS:
         raise ConfigError(f"metric {metric!r} is not known: choose one of {', '.join(METRICS)}")
     if metric == "sdr":
-        return PreparedReference(reference).sdr
+        return PreparedReference(reference, keep_transform=keep_transform).sdr
     check_reference(reference)
     return partial(METRICS[metric], reference)

@@ -69,7 +69,13 @@ class Outline(HTMLParser):
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study in a folder with spaces, of tracks and a study with HTML in their names."""
     folder = tmp_path_factory.mktemp("Mein Ordner é")
-    path = write_study(folder, tracks=3, name="small", study={"name": STUDY, "trials": 5}, refinement={"steps": 2})
+    path = write_study(
+        folder,
+        tracks=3,
+        study={"name": STUDY, "trials": 5},
+        refinement={"steps": 2},
+        search={"pruner": "none", "choose": "best"},
+    )
     (folder / "music" / "search" / "track-1").rename(folder / "music" / "search" / TRACK.replace("/", ""))
     assert call(["run", str(path)]) == 0
     return path

@@ -28,6 +28,7 @@ from schedopt.results.figures.chart import (
     thinned,
 )
 from schedopt.results.figures.palette import BLUE, LIGHT_GREY, method_style
+from schedopt.results.statistics import TIE_DB
 from schedopt.search.study import Best, summarize
 
 GAIN = "gain over one pass, dB"
@@ -94,8 +95,12 @@ def _steps(study: optuna.Study, winner: FrozenTrial) -> Chart:
     by_step = winner.user_attrs["by_step"]
     count = max(len(by_step), len(attrs["line"]["by_step"]))
     steps = winner.user_attrs["steps"]
+    zeros = attrs.get("zeros", {"by_step": ()})
+    # Where options alone do something, what they do is not the schedule's merit.
+    has_options = any(abs(value - start) > TIE_DB for value in zeros["by_step"])
     marks: list[Mark] = [
         Line("one pass", (0.0, count - 1.0), (start, start), method_style("baseline")),
+        *([_by_step("β = 0, same options", zeros, start, method_style("constant"))] if has_options else []),
         _by_step("line n/N", attrs["line"], start, method_style("line")),
         _by_step("best", winner.user_attrs, start, method_style("schedule")),
         Points("chosen step", (float(steps),), (by_step[steps],), Style(BLUE, marker="circle", width=3)),

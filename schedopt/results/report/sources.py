@@ -265,7 +265,8 @@ def _betas(part: StemPart) -> str:
 
 
 def _how(part: StemPart) -> str:
-    words = (part.rule, "shift" * part.shift, "mean" * (part.output == "mean"), "peak guard" * part.peak_guard)
+    words = [part.rule, "shift" * part.shift, "mean" * (part.output == "mean"), "peak guard" * part.peak_guard]
+    words += [f"residual {part.residual:g}" * (part.residual > 0), f"σ {part.sigma:g}" * (part.sigma > 0)]
     return ", ".join(word for word in words if word)
 
 

@@ -59,6 +59,16 @@ def test_score_by_step_and_its_spread() -> None:
         assert_allclose(mark.high, START + 1 + np.quantile(change, 0.75, axis=0), atol=1e-4)
 
 
+def test_what_the_options_do_alone_is_shown() -> None:
+    study = made_study(3)
+    study.set_user_attr("zeros", {"value": START + 1, "by_step": [START + 1] * 4})
+    assert "β = 0, same options" not in marks(study_charts(study)["steps"])
+    study.set_user_attr("zeros", {"value": START + 2, "by_step": [START + 1, START + 1.5, START + 2]})
+    zeros = marks(study_charts(study)["steps"])["β = 0, same options"]
+    assert isinstance(zeros, Line)
+    assert zeros.y == (START + 1, START + 1.5, START + 2)
+
+
 def test_best_gain_so_far_over_passes() -> None:
     found = marks(CHARTS["progress"])
     points, best = found["trial"], found["best so far"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import string
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -53,9 +54,17 @@ class Template:
         path = Path(filled)
         # Windows' reading too: "C:x" and "..\\x" lead out there.
         views = (PurePosixPath(filled), PureWindowsPath(filled))
-        if "\0" in filled or any(view.anchor or ".." in view.parts for view in views) or not path.name:
+        if not _is_name(filled) or any(view.anchor or ".." in view.parts for view in views) or not path.name:
             raise DataError(f"--filename {shown(self.text)}: {shown(filled)} leads out of the output folder")
         return path
+
+
+def _is_name(text: str) -> bool:
+    """Whether the file system can hold it: no NUL, no lone surrogate."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def part_of_a_name(value: str) -> str:

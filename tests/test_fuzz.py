@@ -17,6 +17,7 @@ import optuna
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import schedopt
 from schedopt.cli import call
 from schedopt.config import StudyConfig, load_config, make_config
 from schedopt.errors import SchedoptError
@@ -90,6 +91,11 @@ SCHEDULE: dict[str, Any] = {
     },
     "versions": {"schedopt": "0.1.0"},
 }
+
+PRESET: dict[str, Any] = json.loads(
+    (Path(schedopt.__file__).parent / "presets" / "demo.schedule.json").read_text(encoding="utf-8")
+)
+"""A schedule file of today's format, with everything in it that there is."""
 
 FAMILIES = {
     "linear": {"start": [0.0, 0.5], "end": [0.1, 1]},
@@ -208,7 +214,7 @@ def test_any_storage_is_opened_or_refused_in_one_line(url: str) -> None:
 
 
 @bounded
-@given(mutated(SCHEDULE))
+@given(st.sampled_from([SCHEDULE, PRESET]).flatmap(mutated))
 def test_a_schedule_file_is_followed_or_refused_in_one_line(document: dict[str, Any]) -> None:
     with inside() as folder:
         path = folder / "fuzz.schedule.json"

@@ -125,8 +125,9 @@ class PreparedReference:
         end = start + (count - 1) * HOP + BLOCK
         inside = self._samples[:, max(0, start) : end].double()
         missing = end - max(0, start) - inside.shape[-1]
-        blocks: torch.Tensor = pad(inside, (max(0, -start), missing)).unfold(-1, BLOCK, HOP)
-        return torch.fft.rfft(blocks).conj_physical_()
+        blocks = pad(inside, (max(0, -start), missing)).unfold(-1, BLOCK, HOP)
+        spectra: torch.Tensor = torch.fft.rfft(blocks).conj_physical_()
+        return spectra
 
     def _batches(self, signals: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
         """First block's number, and blocks (n, rows, blocks, BLOCK): TAPS − 1 zeros, then HOP samples of a signal."""

@@ -217,6 +217,10 @@ class StoreSection(Section):
     memory: float = Field(2.0, ge=0, le=4096, description="GiB of states that each process keeps in memory")
     disk: float = Field(4.0, ge=0, le=65536, description="GiB of states on disk, shared by processes; 0 for none")
     folder: str = Field("", description="folder of the states on disk; by default schedopt in the user's cache folder")
+    audio: float = Field(
+        4.0, ge=0, le=60, description="seconds of audio kept on each trial that became the best; 0 for none"
+    )
+    artifacts: str = Field("", description="folder of that audio; by default beside a SQLite database, else none")
 
 
 class StudyConfig(Section):

@@ -122,10 +122,11 @@ class Evaluator:
         # `_compute` left every score in the store.
         return np.array([[self._score(task, betas[:n]) for n in steps] for task in chosen], dtype=np.float64)
 
-    def trajectory(self, betas: Schedule, index: int) -> list[Tensor]:
+    def trajectory(self, betas: Schedule, index: int, *, again: bool = False) -> list[Tensor]:
         """The estimates of the target handed out after step 0 … N, (channels, samples) each, for one task.
 
-        Costs at most N+1 passes, counted in `passes`.
+        Costs at most N+1 passes, counted in `passes`. `again`: these steps have been scored, so that passes which are
+        run once more were not saved then.
         """
         states: dict[int, State] = {}
         run = self._walk(
@@ -135,7 +136,7 @@ class Evaluator:
             lambda _, state: states.__setitem__(state.step, state),
         )
         self.passes.run += run
-        self.passes.saved += len(betas) + 1 - run
+        self.passes.saved += (0 if again else len(betas) + 1) - run
         return [states[n].output for n in range(len(betas) + 1)]
 
     def _task(self, excerpt: Excerpt, keep_transform: bool) -> Task:

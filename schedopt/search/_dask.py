@@ -27,6 +27,7 @@ from sqlalchemy.engine import make_url
 import schedopt
 from schedopt.config import StudyConfig
 from schedopt.errors import SchedoptError, StudyError
+from schedopt.search.artifacts import artifact_folder
 from schedopt.search.faults import set_hurried
 from schedopt.search.pool import Job, run_worker
 
@@ -148,14 +149,16 @@ class Cluster:
         hands.check(self.address)
 
     def _settings(self, config: StudyConfig) -> str:
-        """The config as JSON, the storage named so that it is the same from every folder."""
+        """The config as JSON, the storage and the audio's folder named so that they are the same from every folder."""
         url = make_url(config.study.storage)
         if url.get_backend_name() == "sqlite":
             path = Path(str(url.database)).resolve()
             log.warning("%s: workers on other machines need this very file; a PostgreSQL storage serves them all", path)
             url = url.set(database=str(path))
-        section = config.study.model_copy(update={"storage": url.render_as_string(hide_password=False)})
-        return config.model_copy(update={"study": section}).model_dump_json()
+        study = config.study.model_copy(update={"storage": url.render_as_string(hide_password=False)})
+        folder = artifact_folder(config.study.storage, config.store.artifacts)
+        store = config.store.model_copy(update={"artifacts": str(folder or "")})
+        return config.model_copy(update={"study": study, "store": store}).model_dump_json()
 
     def _watch(self, hands: _Hands, signs: Any, report: Callable[[], None]) -> None:
         """Until the workers have ended: give a sign of life, report, and see whether the cluster is still there."""

@@ -38,12 +38,29 @@ def chosen(trials: Sequence[FrozenTrial], zeros: Sequence[float] | None) -> Froz
     Without `zeros`, the one with the highest score. Of trials that are equal to 1e-9 dB the first wins, so that the
     answer does not depend on how the storage sorts.
     """
-    complete = [t for t in trials if t.state == TrialState.COMPLETE and "steps" in t.user_attrs]
-    if not complete:
-        return None
+    return max(
+        _complete(trials),
+        key=lambda t: (*_worth(t.values[0], t.user_attrs.get("gain_by_track"), zeros), -t.number),
+        default=None,
+    )
 
-    def worth(trial: FrozenTrial) -> tuple[float, float, int]:
-        bound = 0.0 if zeros is None else float(lower_bound(np.subtract(trial.user_attrs["gain_by_track"], zeros)))
-        return round(bound, 9), round(trial.values[0], 9), -trial.number
 
-    return max(complete, key=worth)
+def would_be_best(
+    trials: Sequence[FrozenTrial], zeros: Sequence[float] | None, value: float, gain_by_track: Sequence[float]
+) -> bool:
+    """Whether a trial that ends with this score and these gains (dB) would be `chosen`, or have the highest score, which
+    is what Optuna calls the best."""
+    best, complete = chosen(trials, zeros), _complete(trials)
+    if best is None or value > max(trial.values[0] for trial in complete):
+        return True
+    return _worth(value, gain_by_track, zeros) > _worth(best.values[0], best.user_attrs.get("gain_by_track"), zeros)
+
+
+def _complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [t for t in trials if t.state == TrialState.COMPLETE and "steps" in t.user_attrs]
+
+
+def _worth(value: float, gains: Sequence[float] | None, zeros: Sequence[float] | None) -> tuple[float, float]:
+    """Lower bound of the `gains` by track over `zeros` (0 where there are none), then the score; dB."""
+    bound = 0.0 if zeros is None or gains is None else float(lower_bound(np.subtract(gains, zeros)))
+    return round(bound, 9), round(value, 9)

@@ -15,6 +15,7 @@ from schedopt.config import StudyConfig
 from schedopt.errors import StudyError
 from schedopt.schedules import Schedule, line, zeros
 from schedopt.search._dask import connect
+from schedopt.search.audio import make_folder
 from schedopt.search.faults import STORAGE_FAULTS, one_line
 from schedopt.search.loop import work
 from schedopt.search.objective import Objective, Outcome
@@ -42,6 +43,7 @@ def run(
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     watcher = watcher or Silent()
     storage = open_storage(config.study.storage)
+    make_folder(config)
     with contextlib.ExitStack() as stack:
         # A cluster is asked before the model is loaded, which takes a while.
         several = _several(config, dask, trust_pickle, stack)

@@ -35,7 +35,7 @@ PACKAGES = ("demucs", "mir_eval", "musdb", "numpy", "optuna", "scipy", "torch")
 FREE_KEYS = {
     "study": ("name", "storage", "trials", "workers"),
     "separator": ("device",),
-    "store": ("memory", "disk", "folder"),
+    "store": ("memory", "disk", "folder", "audio", "artifacts"),
 }
 """Keys that may differ when a study is resumed: they change where and how long it runs, not what a trial is."""
 
@@ -250,11 +250,20 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
     )
 
 
-def _best(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Best | None:
+def zeros_by_track(study: optuna.Study) -> list[float] | None:
+    """Gain of each track with β = 0, dB, where the study chooses its best trial by the lower bound over it."""
     search = study.user_attrs.get("config", {}).get("search", {})
     by_bound = search.get("choose") == "lower-bound" and not search.get("pareto")
-    zeros = study.user_attrs.get("zeros", {}).get("gain_by_track") if by_bound else None
-    trial = chosen(trials, zeros)
+    return study.user_attrs.get("zeros", {}).get("gain_by_track") if by_bound else None
+
+
+def best_trial(study: optuna.Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The complete trial, of all `trials` of `study`, that is handed over."""
+    return chosen(trials, zeros_by_track(study))
+
+
+def _best(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Best | None:
+    trial = best_trial(study, trials)
     if trial is None:
         return None
     attrs = trial.user_attrs

@@ -11,6 +11,7 @@ from schedopt.config import StoreSection, StudyConfig
 from schedopt.data import Split, cut_excerpts, load_tracks
 from schedopt.disk import DiskStore, default_folder
 from schedopt.evaluation import Evaluator
+from schedopt.search.audio import AudioKeeper
 from schedopt.search.objective import Objective, OnExcerpt
 from schedopt.separator import Separator, load_separator
 from schedopt.store import Store
@@ -83,6 +84,7 @@ class Workbench:
             pruner=config.search.pruner,
             seed=config.study.seed,
             on_excerpt=on_excerpt,
+            on_best=AudioKeeper.of(config, evaluators[0]),
         )
 
     def refinement(self, stem: str) -> Refinement:

@@ -24,6 +24,7 @@ from schedopt.errors import SchedoptError
 COMMANDS = {
     "run": ("schedopt.cli.study", "Launch or resume the study of a study file."),
     "status": ("schedopt.cli.study", "Show the studies of a file or storage: trials, best, gain, passes."),
+    "dashboard": ("schedopt.cli.dashboard", "Serve Optuna's dashboard with our figures, notes and audio."),
     "export": ("schedopt.cli.study", "Write the best schedule of a study as a schedule file."),
     "benchmark": (
         "schedopt.cli.benchmark",

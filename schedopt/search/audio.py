@@ -83,9 +83,7 @@ class AudioKeeper:
             for name, audio in pieces.items():
                 path = Path(folder) / f"{target}-{name}.flac"
                 soundfile.write(path, audio.numpy().T, rate, subtype="PCM_16")
-                upload_artifact(
-                    artifact_store=self.store, file_path=str(path), study_or_trial=trial, mimetype=MIMETYPE
-                )
+                upload_artifact(artifact_store=self.store, file_path=str(path), study_or_trial=trial, mimetype=MIMETYPE)
 
 
 def make_folder(config: StudyConfig) -> None:

@@ -1,0 +1,110 @@
+"""Keeps the figures and notes of studies up to date, in a thread and on a connection of its own.
+
+The search never waits for a figure: nothing is written while no trial ends, each write is one short transaction, and
+what fails is tried again at the next turn.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+from optuna_dashboard import save_plotly_graph_object
+
+from schedopt.dashboard.notes import write_notes
+from schedopt.errors import SchedoptError
+from schedopt.search.faults import STORAGE_FAULTS, one_line, set_hurried
+from schedopt.search.storage import open_storage, shown
+from schedopt.search.study import best_trial
+
+SECONDS = 5.0
+"""Pause between two turns."""
+
+SHOWN = ("schedules", "steps", "progress", "tracks")
+"""The charts that the study's page shows, of those that `study_charts` makes."""
+
+PANEL_HEIGHT = 440
+"""Pixels: the page gives every figure a box of 450."""
+
+log = logging.getLogger("schedopt")
+
+
+class Refresher(threading.Thread):
+    """Refreshes `studies` of the storage `url` (none: all that schedopt made) until `end` is called."""
+
+    def __init__(self, url: str, studies: Sequence[str] = (), seconds: float = SECONDS) -> None:
+        super().__init__(daemon=True, name="figures")
+        self._url = url
+        self._studies = studies
+        self._seconds = seconds
+        self._ending = threading.Event()
+        self._drawn: dict[str, object] = {}
+        self._said: set[str] = set()
+
+    def run(self) -> None:
+        optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+        # A turn that meets a locked storage is left out rather than waited for.
+        set_hurried(True)
+        storage = None
+        while not self._ending.is_set():
+            try:
+                storage = storage or open_storage(self._url, create=False)
+                self.turn(storage)
+            except (*STORAGE_FAULTS, SchedoptError) as error:
+                self._say(f"{shown(self._url)}: figures are not refreshed: {one_line(error)}")
+            except Exception as error:
+                # A figure that cannot be drawn must not take the dashboard with it.
+                log.debug("figures", exc_info=True)
+                self._say(f"figures are not refreshed: {type(error).__name__}: {error}")
+            self._ending.wait(self._seconds)
+
+    def end(self) -> None:
+        """Let the turn in hand end and wait for it, a moment at most."""
+        self._ending.set()
+        self.join(self._seconds)
+
+    def turn(self, storage: BaseStorage) -> None:
+        """Refresh those studies in which a trial has ended since the last turn."""
+        for name in self._studies or optuna.get_all_study_names(storage):
+            if self._ending.is_set():
+                return
+            try:
+                study = optuna.load_study(study_name=name, storage=storage)
+                self._refresh(study)
+            except KeyError:
+                # Deleted, perhaps on the page, and perhaps just now.
+                self._drawn.pop(name, None)
+
+    def _refresh(self, study: optuna.Study) -> None:
+        if "schedopt" not in study.user_attrs:
+            return
+        trials = study.get_trials(deepcopy=False)
+        best = best_trial(trials)
+        ended = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+        state = (study._study_id, ended, best and best.number)
+        if self._drawn.get(study.study_name) == state:
+            return
+        write_notes(study, best, shown(self._url))
+        draw(study)
+        self._drawn[study.study_name] = state
+
+    def _say(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            log.warning("%s", " ".join(line.split()))
+
+
+def draw(study: optuna.Study) -> None:
+    """Put the charts that `study` allows so far on its page."""
+    # Drawing libraries take seconds to import: the page does not wait for them.
+    from schedopt.results.figures import plotly_figure, study_charts
+
+    for name, chart in study_charts(study).items():
+        if name in SHOWN:
+            # A template would be most of the figure's bytes, and the page asks for them every few seconds.
+            figure = plotly_figure(chart).update_layout(template="none", height=PANEL_HEIGHT)
+            save_plotly_graph_object(study, figure, graph_object_id=f"schedopt-{name}")

@@ -11,9 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-PARTS = {"ffmpeg": "ffmpeg", "initdb": "postgresql", "chromium": "chromium"}
+PARTS = {"ffmpeg": "ffmpeg", "initdb": "postgresql", "chromium": "chromium", "chromedriver": "chromium-driver"}
 """Program → Debian package. musdb reads all audio through ffmpeg and ffprobe; studies are shared through PostgreSQL;
-reports are opened in Chromium."""
+reports and the dashboard are opened in Chromium."""
 
 
 def find_program(name: str) -> Path | None:

@@ -47,11 +47,10 @@ def study_note(study: optuna.Study, best: FrozenTrial | None, storage: str) -> s
     """Baseline, what was found, how to go on, and the study's settings."""
     attrs = study.user_attrs
     settings = flat(attrs["config"])
-    metric = {"sdr": "SDR", "si_sdr": "SI-SDR", "snr": "SNR"}[settings["search.metric"]]
     lines = [f"## {_code(study.study_name)}", ""]
     if "baseline" in attrs:
         lines += [
-            f"- one pass (uniform baseline): {attrs['baseline']['value']:.3f} dB {metric}",
+            f"- one pass (uniform baseline): {attrs['baseline']['value']:.3f} dB",
             f"- the authors' line n/N: {attrs['line']['value']:.3f} dB",
             f"- scored on {len(attrs['excerpts'])} excerpts; the held-out tracks are not among them",
         ]

@@ -49,7 +49,7 @@ def dashboard(
     """
     storage = open_storage(url, create=False)
     found = _existing(storage, studies, url)
-    with _listening(host, port) as server:
+    with _listening(host, port) as server, _quiet(server.faults):
         if host not in LOOPBACK:
             log.warning("%s: whoever reaches this address can see and delete studies: there is no login", host)
         server.set_app(guarded(wsgi(storage, artifact_store=_store(url, artifacts)), host))
@@ -122,21 +122,38 @@ def guarded(app: App, host: str) -> App:
     return checked
 
 
-class _Faults:
-    """Where the app writes a request's traceback: its last line goes to the log, once."""
+class _Faults(logging.Handler):
+    """What goes wrong in a request becomes one line, said once, where the app would print its traceback: to its log,
+    and to the stream it is given."""
 
     def __init__(self) -> None:
+        super().__init__(logging.ERROR)
         self._said: set[str] = set()
 
-    def write(self, text: str) -> None:
-        lines = text.strip().splitlines()
-        line = lines[-1] if lines else ""
-        if line and line not in self._said:
-            self._said.add(line)
-            log.warning("a page could not be shown: %s", line)
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say(record.getMessage().splitlines()[:1])
 
-    def flush(self) -> None:
-        pass
+    def write(self, text: str) -> None:
+        self._say(text.strip().splitlines()[-1:])
+
+    def _say(self, lines: list[str]) -> None:
+        for line in lines:
+            if line not in self._said:
+                self._said.add(line)
+                log.warning("a page could not be shown: %s", line)
+
+
+@contextmanager
+def _quiet(faults: _Faults) -> Iterator[None]:
+    """In here the app's own logger speaks through `faults`."""
+    logger = logging.getLogger("optuna_dashboard")
+    logger.addHandler(faults)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = True
+        logger.removeHandler(faults)
 
 
 class _Handler(WSGIRequestHandler):

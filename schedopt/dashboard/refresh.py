@@ -38,6 +38,8 @@ class Refresher(threading.Thread):
 
     def __init__(self, url: str, studies: Sequence[str] = (), seconds: float = SECONDS) -> None:
         super().__init__(daemon=True, name="figures")
+        self.writing = threading.Lock()
+        """Held while figures are written: piece after piece, of which a page wants all or none."""
         self._url = url
         self._studies = studies
         self._seconds = seconds
@@ -89,7 +91,7 @@ class Refresher(threading.Thread):
         if self._drawn.get(study.study_name) == state:
             return
         write_notes(study, best, shown(self._url))
-        draw(study)
+        draw(study, self.writing)
         self._drawn[study.study_name] = state
 
     def _say(self, line: str) -> None:
@@ -98,13 +100,14 @@ class Refresher(threading.Thread):
             log.warning("%s", " ".join(line.split()))
 
 
-def draw(study: optuna.Study) -> None:
-    """Put the charts that `study` allows so far on its page."""
+def draw(study: optuna.Study, writing: threading.Lock) -> None:
+    """Put the charts that `study` allows so far on its page, holding `writing` while they are written."""
     # Drawing libraries take seconds to import: the page does not wait for them.
     from schedopt.results.figures import plotly_figure, study_charts
 
-    for name, chart in study_charts(study).items():
-        if name in SHOWN:
-            # A template would be most of the figure's bytes, and the page asks for them every few seconds.
-            figure = plotly_figure(chart).update_layout(template="none", height=PANEL_HEIGHT)
+    figures = {name: plotly_figure(chart) for name, chart in study_charts(study).items() if name in SHOWN}
+    for name, figure in figures.items():
+        # A template would be most of the figure's bytes, and the page asks for them every few seconds.
+        figure.update_layout(template="none", height=PANEL_HEIGHT)
+        with writing:
             save_plotly_graph_object(study, figure, graph_object_id=f"schedopt-{name}")

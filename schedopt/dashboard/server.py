@@ -8,8 +8,10 @@ browser ─► this server ─► optuna-dashboard's app ─► storage ◄─ f
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import socketserver
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +29,9 @@ from schedopt.search.faults import STORAGE_FAULTS, one_line
 from schedopt.search.storage import open_storage, shown
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+STUDY_DETAIL = re.compile(r"/api/studies/\d+/?")
+PATIENCE_SECONDS = 2.0
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -52,9 +57,10 @@ def dashboard(
     with _listening(host, port) as server, _quiet(server.faults):
         if host not in LOOPBACK:
             log.warning("%s: whoever reaches this address can see and delete studies: there is no login", host)
-        server.set_app(guarded(wsgi(storage, artifact_store=_store(url, artifacts)), host))
-        server.page = f"studies/{found[0]}" if len(found) == 1 else ""
         refresher = Refresher(url, studies)
+        app = wsgi(storage, artifact_store=_store(url, artifacts))
+        server.set_app(guarded(whole(app, refresher.writing), host))
+        server.page = f"studies/{found[0]}" if len(found) == 1 else ""
         refresher.start()
         try:
             yield server
@@ -100,6 +106,25 @@ def _store(url: str, named: str) -> ArtifactStore | None:
     except OSError as error:
         log.warning("the audio is not shown: %s", error)
     return None
+
+
+def whole(app: App, writing: threading.Lock) -> App:
+    """`app` that shows no study while its figures are being written: the page could not draw half of one.
+
+    It waits a moment at most, since a figure may itself be waiting for the storage.
+    """
+
+    def waiting(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if not STUDY_DETAIL.fullmatch(environ.get("PATH_INFO", "")):
+            return app(environ, start_response)
+        held = writing.acquire(timeout=PATIENCE_SECONDS)
+        try:
+            return app(environ, start_response)
+        finally:
+            if held:
+                writing.release()
+
+    return waiting
 
 
 def guarded(app: App, host: str) -> App:

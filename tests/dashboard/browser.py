@@ -11,6 +11,7 @@ from typing import Any
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
+from tests.dashboard.serving import FIGURES
 from tests.servers import wait_for
 from tests.system_parts import find_program
 
@@ -51,9 +52,17 @@ def chromium(width: int = 1280, height: int = 1600) -> Iterator[Chrome]:
             browser.quit()
 
 
-def wait_in_page(browser: Chrome, script: str, seconds: float = 60) -> Any:
+def wait_in_page(browser: Chrome, script: str, seconds: float = 120) -> Any:
     """The first true value of the JavaScript expression `script` in the page."""
-    return wait_for(lambda: browser.execute_script(f"return {script}"), seconds, every=0.1)
+    return wait_for(lambda: browser.execute_script(f"return {script}"), seconds, every=0.3)
+
+
+def wait_for_figures(browser: Chrome) -> None:
+    """Until the page of a study has drawn Optuna's history and all our figures, each with something in it."""
+    drawn = "p => p.querySelector('path.js-line, path.point, .point path')"
+    script = f"return [...document.querySelectorAll('.js-plotly-plot')].filter({drawn}).map(p => p.id)"
+    wanted = {"plot-history", *(f"user-defined-plot:{name}" for name in FIGURES)}
+    wait_for(lambda: wanted <= set(browser.execute_script(script)), 120, every=0.3)
 
 
 def complaints(browser: Chrome) -> list[str]:

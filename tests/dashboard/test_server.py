@@ -10,10 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import optuna
@@ -24,49 +21,13 @@ from schedopt.cli import call
 from schedopt.config import load_config
 from schedopt.dashboard.notes import write_notes
 from schedopt.dashboard.refresh import Refresher
-from schedopt.dashboard.server import Server, dashboard
 from schedopt.search.run import run
 from schedopt.search.storage import open_storage
+from tests.dashboard.serving import FIGURES, serving
 from tests.servers import environment, wait_for
 from tests.studies import write_study
 
 Capture = pytest.CaptureFixture[str]
-FIGURES = {"schedopt-schedules", "schedopt-steps", "schedopt-progress", "schedopt-tracks"}
-
-
-class Answers:
-    """What a server says to a browser."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-
-    def get(self, path: str, host: str = "localhost") -> tuple[int, str, bytes]:
-        """Status, media type and body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=60)
-        with contextlib.closing(connection):
-            connection.request("GET", path, headers={"Host": host})
-            answer = connection.getresponse()
-            return answer.status, answer.headers.get_content_type(), answer.read()
-
-    def study(self, number: int = 1) -> Any:
-        status, _, body = self.get(f"/api/studies/{number}")
-        assert status == 200
-        return json.loads(body)
-
-    def figures(self, number: int = 1) -> dict[str, Any]:
-        return {g["id"]: json.loads(g["graph_object"]) for g in self.study(number)["plotly_graph_objects"]}
-
-
-@contextlib.contextmanager
-def serving(url: str, **options: Any) -> Iterator[Answers]:
-    with dashboard(url, port=0, **options) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield Answers(server)
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +43,7 @@ def test_the_page_the_figures_the_notes_and_the_audio_are_served(url: str) -> No
     with serving(url, studies=["small"]) as answers:
         assert urlsplit(answers.server.address).path == "/dashboard/studies/1"
         assert answers.get("/dashboard/studies/1")[:2] == (200, "text/html")
-        wait_for(lambda: set(answers.figures()) == FIGURES)
+        wait_for(lambda: answers.figures() == FIGURES)
         study = answers.study()
         best = study["trials"][study["best_trials"][0]["number"]]
         wait_for(lambda: best["note"]["body"] or best.update(answers.study()["trials"][best["number"]]))
@@ -100,7 +61,7 @@ def test_the_page_the_figures_the_notes_and_the_audio_are_served(url: str) -> No
 
 def test_what_a_page_fetches_stays_small(url: str) -> None:
     with serving(url) as answers:
-        wait_for(lambda: set(answers.figures()) == FIGURES)
+        wait_for(lambda: answers.figures() == FIGURES)
         study = answers.study()
         assert all(len(figure["graph_object"]) < 20_000 for figure in study["plotly_graph_objects"])
         assert all(len(attr["value"]) <= 2045 for trial in study["trials"] for attr in trial["user_attrs"])

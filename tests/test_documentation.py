@@ -35,6 +35,7 @@ NOT_RUN = {
     r"pip install": "as above",
     r"(SCHEDOPT_FUZZ=\d+ )?python -m pytest": "this is it",
     r"make": "the Makefile's targets are the commands that are run here",
+    r"schedopt dashboard STUDY": "serves until Ctrl-C; tests/dashboard/test_server.py runs it",
     r"schedopt run .*--dask": "needs a Dask cluster; tests/search/test_dask.py runs it",
     r"srun|sbatch": "needs Slurm",
     r"kubectl|helm": "needs Kubernetes",

@@ -27,8 +27,15 @@ SECONDS = 5.0
 SHOWN = ("schedules", "steps", "progress", "tracks")
 """The charts that the study's page shows, of those that `study_charts` makes."""
 
-PANEL_HEIGHT = 440
-"""Pixels: the page gives every figure a box of 450."""
+PAGE = {
+    "template": "none",
+    "height": 450,
+    "margin": {"t": 60, "b": 90},
+    "title": {"x": 0.02},
+    "legend": {"y": -0.24},
+}
+"""Layout for the page's boxes of 450 pixels, whose buttons lie at the top right. A template would be most of a figure's
+bytes, and the page asks for them every few seconds."""
 
 log = logging.getLogger("schedopt")
 
@@ -107,7 +114,6 @@ def draw(study: optuna.Study, writing: threading.Lock) -> None:
 
     figures = {name: plotly_figure(chart) for name, chart in study_charts(study).items() if name in SHOWN}
     for name, figure in figures.items():
-        # A template would be most of the figure's bytes, and the page asks for them every few seconds.
-        figure.update_layout(template="none", height=PANEL_HEIGHT)
+        figure.update_layout(PAGE)
         with writing:
             save_plotly_graph_object(study, figure, graph_object_id=f"schedopt-{name}")

@@ -31,14 +31,14 @@ ARGUMENTS = (
 
 
 @contextlib.contextmanager
-def chromium(width: int = 1280, height: int = 1600) -> Iterator[Chrome]:
-    """A browser window of that size in pixels."""
+def chromium(width: int = 1280, height: int = 1600, scale: float = 1.0) -> Iterator[Chrome]:
+    """A browser window of that size; a picture of it has `scale` times as many pixels."""
     programs = {name: find_program(name) for name in ("chromium", "chromedriver")}
     for name, path in programs.items():
         assert path is not None, f"{name} is missing: install it (Debian: apt-get install chromium chromium-driver)"
     options = ChromeOptions()
     options.binary_location = str(programs["chromium"])
-    for argument in (*ARGUMENTS, f"--window-size={width},{height}"):
+    for argument in (*ARGUMENTS, f"--window-size={width},{height}", f"--force-device-scale-factor={scale}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     # Nothing is to be downloaded, and no use counted.

@@ -1,24 +1,26 @@
-"""Makes the README's picture of the dashboard: python -m tests.dashboard.screenshot STORAGE_URL PICTURE.png"""
+"""Makes the README's picture of the dashboard: the page of the first study in a storage, as Chromium shows it."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import argparse
 
 from tests.dashboard.browser import chromium, wait_for_figures
 from tests.dashboard.serving import serving
 
-WIDTH, HEIGHT = 1280, 1980
-"""Pixels of the window: down to the last of our figures."""
+WIDTH, HEIGHT, SCALE = 1280, 2290, 0.75
+"""Of the window: down to the last of our figures."""
 
 
-def main(url: str, picture: Path) -> None:
-    """Photograph the page of the first study in the storage `url`."""
-    with serving(url) as answers, chromium(WIDTH, HEIGHT) as browser:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("storage", help="URL of the storage, as sqlite:///studies/schedopt.db")
+    parser.add_argument("picture", help="PNG file to write")
+    options = parser.parse_args()
+    with serving(options.storage) as answers, chromium(WIDTH, HEIGHT, SCALE) as browser:
         browser.get(answers.server.address)
         wait_for_figures(browser)
-        assert browser.save_screenshot(str(picture))
+        assert browser.save_screenshot(options.picture)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main()

@@ -92,7 +92,7 @@ class Refresher(threading.Thread):
         if "schedopt" not in study.user_attrs:
             return
         trials = study.get_trials(deepcopy=False)
-        best = best_trial(trials)
+        best = best_trial(study, trials)
         ended = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
         state = (study._study_id, ended, best and best.number)
         if self._drawn.get(study.study_name) == state:

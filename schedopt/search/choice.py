@@ -48,8 +48,10 @@ def chosen(trials: Sequence[FrozenTrial], zeros: Sequence[float] | None) -> Froz
 def would_be_best(
     trials: Sequence[FrozenTrial], zeros: Sequence[float] | None, value: float, gain_by_track: Sequence[float]
 ) -> bool:
-    """Whether a trial that ends with this score and these gains (dB) would be `chosen`, or have the highest score, which
-    is what Optuna calls the best."""
+    """Whether a trial that ends with this score and these gains (dB) would be `chosen`, or have the highest score.
+
+    The latter is what Optuna calls the best.
+    """
     best, complete = chosen(trials, zeros), _complete(trials)
     if best is None or value > max(trial.values[0] for trial in complete):
         return True

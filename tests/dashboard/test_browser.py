@@ -17,7 +17,14 @@ from tests.servers import environment, wait_for
 
 DEMO = Path(__file__).parents[2] / "studies" / "demo-vocals-linear.toml"
 
-SETTINGS = ("data.tracks=2", "data.excerpt=1.5", "search.pruner=none", "study.trials=100000", "store.disk=0")
+SETTINGS = (
+    "data.tracks=2",
+    "data.excerpt=1.5",
+    "search.pruner=none",
+    "search.choose=best",
+    "study.trials=100000",
+    "store.disk=0",
+)
 """Short trials, and more of them than there is time for."""
 
 

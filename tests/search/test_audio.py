@@ -18,12 +18,13 @@ from optuna.trial import FrozenTrial
 from schedopt.config import load_config
 from schedopt.search.artifacts import ArtifactStore, artifact_folder, artifact_store
 from schedopt.search.audio import AudioKeeper, loudest
+from schedopt.search.choice import would_be_best
 from schedopt.search.run import run
 from schedopt.search.workbench import Workbench
 from tests.models import RATE
 from tests.studies import write_study
 
-RANDOM = {"sampler": "random", "pruner": "none"}
+RANDOM = {"sampler": "random", "pruner": "none", "choose": "best"}
 
 
 def trials_of(folder: Path, **store: Any) -> list[FrozenTrial]:
@@ -156,6 +157,23 @@ def test_a_folder_that_others_can_write_is_not_used(tmp_path: Path) -> None:
         os.chown(made, 65534, 65534)
         with pytest.raises(PermissionError):
             artifact_store(made, create=True)
+
+
+def test_the_surest_trial_counts_as_the_best_too() -> None:
+    """What is handed over is the trial with the surest gain, which need not have the highest score."""
+    zeros = [0.0, 0.0, 0.0]
+
+    def trial(value: float, gains: list[float]) -> FrozenTrial:
+        attrs = {"steps": 1, "gain_by_track": gains}
+        return optuna.create_trial(value=value, user_attrs=attrs)
+
+    lucky, sure = trial(0.5, [1.6, 0.0, -0.1]), (0.2, [0.2, 0.2, 0.2])
+    assert would_be_best([], zeros, *sure)
+    assert would_be_best([lucky], zeros, *sure)
+    assert not would_be_best([lucky], None, *sure)
+    assert would_be_best([trial(*sure)], zeros, 0.5, [1.6, 0.0, -0.1])
+    assert not would_be_best([lucky, trial(*sure)], zeros, 0.1, [0.1, 0.1, 0.1])
+    assert not would_be_best([lucky, trial(*sure)], zeros, *sure)
 
 
 def test_the_loudest_cut_is_found() -> None:

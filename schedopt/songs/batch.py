@@ -27,7 +27,7 @@ from schedopt.results.schedule_file import Entry
 from schedopt.separator import Separator, Wave
 from schedopt.songs.naming import Template, inside, model_folder
 from schedopt.songs.reading import SUFFIXES, decode
-from schedopt.songs.refining import Desk, Place, separate
+from schedopt.songs.refining import Desk, Place, separate, waves_at_most
 from schedopt.songs.waves import SAMPLE_BYTES, DiskShelf, Rest, Sum
 from schedopt.songs.writing import Encoding, write
 
@@ -216,10 +216,11 @@ class _Job:
     def _check_space(self, scratch: Path, samples: int) -> None:
         """Refuse now what would fill the disk later.
 
-        On it lie the plain estimates, those of two steps of one target with their inputs, the finished ones, the stems.
+        On it lie the mixture, the waves of `separate`, and the stems that are written from them.
         """
-        waves = 1 + len(self.separator.stems) + len(self.options.entries) + 8 + len(self.files)
-        needed = waves * samples * self.separator.channels * SAMPLE_BYTES
+        waves = 1 + waves_at_most(self.options.entries, self._stems(), self.separator.stems)
+        written = len(self.files) * self.options.encoding.bits / 32
+        needed = (waves + written) * samples * self.separator.channels * SAMPLE_BYTES
         free = shutil.disk_usage(scratch).free + sum(path.stat().st_size for path in scratch.iterdir())
         if needed > free:
             raise DataError(

@@ -124,6 +124,13 @@ def passes(entries: Mapping[str, Entry], stems: Sequence[str]) -> int:
     return 1 + sum(len(entries[stem].betas) for stem in stems if stem in entries)
 
 
+def waves_at_most(entries: Mapping[str, Entry], stems: Sequence[str], of_model: Sequence[str]) -> int:
+    """Waves as long as the song that `separate` has on the shelf at once, at most, beside the mixture."""
+    targets = [stem for stem in stems if stem in entries]
+    # Estimates, others and total of two steps, and their inputs.
+    return len(of_model) + len(targets) + (7 if targets else 0)
+
+
 def _plain(desk: Desk, stems: Sequence[str]) -> Mapping[str, Wave]:
     """Step 0: the plain pass's estimates of `stems`."""
     waves = {stem: desk.shelf.wave(f"{desk.separator.stems.index(stem)}-plain") for stem in stems}
@@ -191,13 +198,18 @@ class _Target:
 
     def refined(self) -> Wave:
         """The estimate that is handed out after the last step."""
-        steps = len(self.betas)
-        done = next((n for n in range(steps, 0, -1) if self._is_complete(n)), 0)
-        for n in range(done + 1, steps + 1):
-            self._take(n)
-            self._forget(range(1, n))
-        last = self._step(steps)
-        return last.target if last.total is None else Share(last.total, steps + 1 if self._is_mean else 1)
+        steps, handed = len(self.betas), self._parts()[-1] if self.first.total is not None else "target"
+        if not self._is_complete(steps, [handed]):
+            done = next((n for n in range(steps, 0, -1) if self._is_complete(n, self._parts())), 0)
+            for n in range(done + 1, steps + 1):
+                self._take(n)
+                self._forget(n - 1)
+                if not self.how.takes_noise:
+                    self.desk.shelf.drop(self._name(n, "input"))
+        for n in range(1, steps + 1):
+            self._forget(n, but=handed if n == steps else "")
+        wave = self.desk.shelf.wave(self._name(steps, handed))
+        return wave if self.first.total is None else Share(wave, steps + 1 if self._is_mean else 1)
 
     @property
     def _is_mean(self) -> bool:
@@ -281,16 +293,16 @@ class _Target:
             return self.first
         return _Step(**dict(zip(self._parts(), self._waves(n), strict=True)))
 
-    def _is_complete(self, n: int) -> bool:
-        return all(self.desk.shelf.samples(self._name(n, part)) == self.desk.mixture.samples for part in self._parts())
+    def _is_complete(self, n: int, parts: Sequence[str]) -> bool:
+        return all(self.desk.shelf.samples(self._name(n, part)) == self.desk.mixture.samples for part in parts)
 
     def _name(self, n: int, part: str) -> str:
         """Of a wave on the shelf; by the stem's number, since stems of foreign models may be called anything."""
         return f"{self.desk.separator.stems.index(self.refinement.target)}-{n}-{part}"
 
-    def _forget(self, steps: range) -> None:
-        for n in steps:
-            for part in (*self._parts(), "input"):
+    def _forget(self, n: int, but: str = "") -> None:
+        for part in (*self._parts(), "input"):
+            if part != but:
                 self.desk.shelf.drop(self._name(n, part))
 
 

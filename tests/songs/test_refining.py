@@ -10,6 +10,7 @@ import torch
 
 from schedopt.separator import Separator
 from schedopt.songs import Desk, MemoryShelf, Place, SegmentNews, passes, separate
+from schedopt.songs.refining import waves_at_most
 from schedopt.songs.waves import DiskShelf
 from schedopt.trajectory import Scene, refine
 from tests.models import RATE
@@ -115,10 +116,19 @@ def test_an_interrupted_song_goes_on_to_the_same_bits(options: dict[str, Any], t
     assert len(places) == len(set(places))
 
 
-def test_what_is_no_longer_needed_leaves_the_shelf(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_what_is_no_longer_needed_leaves_the_shelf(options: dict[str, Any], tmp_path: Path) -> None:
+    separator, schedules = tiny(), {"bass": entry(0.2, 0.5, 0.1, **options), "drums": entry(0.3, **options)}
+    most = 0
+
+    def count(_: SegmentNews) -> None:
+        nonlocal most
+        most = max(most, len(list(tmp_path.iterdir())))
+
     with DiskShelf(tmp_path, 2) as shelf:
-        separate(Desk(tiny(), kept(SONG), shelf), {"bass": entry(0.2, 0.5, 0.1, output="mean")}, ["bass"])
-        assert {path.name for path in tmp_path.iterdir()} == {
-            "1-plain.f32",
-            *(f"1-3-{part}.f32" for part in ("target", "total", "input")),
-        }
+        desk = Desk(separator, kept(SONG[:, :10_000]), shelf, on_segment=count)
+        separate(desk, schedules, ["bass", "drums"])
+    assert most <= waves_at_most(schedules, ["bass", "drums"], separator.stems)
+    part = "total" if options.get("output") == "mean" or "residual" in options else "target"
+    left = {path.name for path in tmp_path.iterdir() if "plain" not in path.name}
+    assert left == {f"1-3-{part}.f32", f"0-1-{part}.f32"}

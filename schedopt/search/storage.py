@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
+import sqlite3
 import time
 import warnings
 import weakref
@@ -112,13 +115,22 @@ def _sqlite_path(url: URL) -> Path | None:
 def _check_sqlite_file(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
-            file.seek(0)
-            head = file.read(16)
+        # An existing file is opened by SQLite alone: closing it here would drop the locks of this process's other
+        # connections (https://www.sqlite.org/howtocorrupt.html, 2.2), and the next reader delete their write-ahead log.
+        if not path.exists():
+            path.touch()
+        elif path.is_dir() or not os.access(path, os.W_OK):
+            code = errno.EISDIR if path.is_dir() else errno.EACCES
+            raise OSError(code, os.strerror(code))
     except OSError as error:
         raise StudyError(f"{path}: the database cannot be written: {error.strerror}") from None
-    if head and head != b"SQLite format 3\x00":
-        raise StudyError(f"{path}: this is not a SQLite database; choose another file with --storage")
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError:
+        return  # locked, or what the connection itself will say
+    except sqlite3.DatabaseError:
+        raise StudyError(f"{path}: this is not a SQLite database; choose another file with --storage") from None
 
 
 def _opened(url: URL, connect: Callable[[], RDBStorage]) -> RDBStorage:

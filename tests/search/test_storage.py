@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
@@ -20,6 +22,21 @@ def test_sqlite_has_a_write_ahead_log_and_waits(tmp_path: Path) -> None:
     with storage.engine.connect() as connection:
         assert connection.execute(sqlalchemy.text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(sqlalchemy.text("PRAGMA busy_timeout")).scalar() == 60_000
+
+
+def test_opening_again_keeps_the_locks_of_this_process(tmp_path: Path) -> None:
+    """Else the next process that looks and leaves takes the write-ahead log with it, and trials are lost."""
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = optuna.create_study(storage=open_storage(url), study_name="s")
+    study.enqueue_trial({})
+    open_storage(url)
+    look = (
+        f"import sqlite3; c = sqlite3.connect({str(tmp_path / 's.db')!r}); c.execute('select * from trials'); c.close()"
+    )
+    subprocess.run([sys.executable, "-c", look], check=True)
+    study.optimize(lambda _: 1.0, n_trials=1)
+    assert (tmp_path / "s.db-wal").exists()
+    assert [trial.value for trial in optuna.load_study(study_name="s", storage=open_storage(url)).trials] == [1.0]
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def study_charts(study: optuna.Study) -> dict[str, Chart]:
     charts = {
         "schedules": _schedules(study, complete, best),
         "steps": _steps(study, winner),
-        "progress": _progress(trials),
+        "progress": _progress(study, trials),
         "tracks": _tracks(study, winner),
         "passes": _passes(complete),
         "importance": _importance(study, complete),
@@ -119,10 +119,11 @@ def _by_step(name: str, attrs: Mapping[str, Any], start: float, style: Style) ->
     return Line(name, tuple(float(n) for n in range(len(y))), y, style, low, high)
 
 
-def _progress(trials: Sequence[FrozenTrial]) -> Chart:
-    """Best gain so far against the passes that it took."""
+def _progress(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Chart:
+    """Best gain so far against the passes that it took, those of the references among them."""
     ended = sorted((t for t in trials if t.datetime_complete is not None), key=lambda t: t.datetime_complete or 0)
-    spent = np.cumsum([t.user_attrs.get("passes_run", 0) for t in ended])
+    first = study.user_attrs.get("references", {}).get("passes_run", 0)
+    spent = first + np.cumsum([t.user_attrs.get("passes_run", 0) for t in ended])
     points = [
         (float(passes), float(t.user_attrs["gain"]), f"trial {t.number}")
         for passes, t in zip(spent, ended, strict=True)

@@ -37,6 +37,7 @@ def made_study(trials: int = 12, steps: int = 3, *, pareto: bool = False, name: 
         "tracks": list(line.by_track()),
         "excerpts": [f"{track} @ 0 s" for track in TRACKS],
         "line": {"value": line.value, **line.attributes()},
+        "references": {"passes_run": 40, "passes_saved": 0, "seconds": 1.0},
         "baseline": {"value": line.by_step[0], "by_step": [line.by_step[0]]},
     }.items():
         study.set_user_attr(key, value)

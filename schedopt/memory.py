@@ -24,3 +24,10 @@ def keep_freed_memory() -> bool:
     settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 256 * 2**20))
     answers = [mallopt(parameter, value) for parameter, value in settings]
     return all(answer == 1 for answer in answers)
+
+
+def return_freed_memory() -> None:
+    """Give what glibc's allocator keeps, holes between what is in use too, back to the system; elsewhere nothing."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    if trim is not None:
+        trim(0)

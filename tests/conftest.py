@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import optuna
 import pytest
@@ -15,6 +16,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
+    # A shell that starts the tests in the background has Ctrl-C ignored, and so would every command that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # With several test processes the first one installs for all, before the others start.
     if not hasattr(session.config, "workerinput"):
         install_missing()

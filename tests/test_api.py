@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import random
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ def test_it_takes_what_demucs_takes() -> None:
 def test_the_calls_of_demucs_documentation(repo: Path, schedule: bool) -> None:
     """docs/api.md of demucs, with a local model, and with a schedule or without."""
     options: dict[str, Any] = {"schedule": repo / "s.schedule.json"} if schedule else {}
+    # demucs shifts at random, and its HDemucs fails on a last segment that happens to be short.
+    random.seed(0)
     write_song(repo / "file.mp3")
     events: list[dict[str, Any]] = []
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from schedopt.errors import ScheduleError
 from schedopt.schedules import (
+    DEFAULT_RESOLUTION,
     FAMILIES,
     Family,
     check_betas,
@@ -63,10 +64,10 @@ def test_inverse_gives_the_schedule_back(name: str, data: st.DataObject, steps: 
     betas = made.make(draw(data, made))
     params = made.inverse(betas)
     if params is not None and name != "geometric":
-        assert made.make(params) == pytest.approx(betas, abs=0.0101)
+        assert made.make(params) == pytest.approx(betas, abs=DEFAULT_RESOLUTION + 1e-4)
     back = made.params_of(betas)
     if back is not None:
-        assert made.make(back) == pytest.approx(betas, abs=0.0101)
+        assert made.make(back) == pytest.approx(betas, abs=DEFAULT_RESOLUTION + 1e-4)
 
 
 def test_linear_by_hand() -> None:

@@ -61,7 +61,7 @@ def connect(address: str) -> Iterator[Cluster]:
     """
     distributed = _distributed()
     try:
-        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = _client(distributed, address)
     except (OSError, ValueError, RuntimeError, ImportError, asyncio.TimeoutError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise StudyError(f"--dask {address}: no Dask scheduler answers there: {reason}") from None
@@ -71,6 +71,16 @@ def connect(address: str) -> Iterator[Cluster]:
     finally:
         with contextlib.suppress(Exception):
             client.close(timeout=STOP_SECONDS)
+
+
+def _client(distributed: Any, address: str) -> Any:
+    """A client; tried twice, since Dask asserts that its event loop starts within 10 s, however busy the machine."""
+    with contextlib.suppress(AssertionError):
+        return distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    try:
+        return distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except AssertionError:
+        raise RuntimeError("Dask's event loop does not start; the machine may be too busy") from None
 
 
 def _distributed() -> Any:

@@ -117,13 +117,13 @@ class PreparedReference:
             total += torch.fft.rfft(blocks).mul_(reference).sum(dim=-2)
         return energy, torch.fft.irfft(total, n=BLOCK)[..., :TAPS]
 
-    def _spectra(self, first: int, count: int) -> torch.Tensor:
+    def _spectra(self, first: int, count: int, rows: slice = slice(None)) -> torch.Tensor:
         """Conjugate spectra of the reference's blocks `first` to `first + count`: (rows, count, BLOCK // 2 + 1)."""
         if self._transform is not None:
-            return self._transform[:, first : first + count]
+            return self._transform[rows, first : first + count]
         start = first * HOP - (TAPS - 1)
         end = start + (count - 1) * HOP + BLOCK
-        inside = self._samples[:, max(0, start) : end].double()
+        inside = self._samples[rows, max(0, start) : end].double()
         missing = end - max(0, start) - inside.shape[-1]
         blocks = pad(inside, (max(0, -start), missing)).unfold(-1, BLOCK, HOP)
         spectra: torch.Tensor = torch.fft.rfft(blocks).conj_physical_()
@@ -143,7 +143,7 @@ class PreparedReference:
 
     def _residual(self, row: int, taps: torch.Tensor, estimate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Energies of the filtered reference c ∗ x and of x̂ − c ∗ x, summed over samples + TAPS − 1 samples."""
-        filtered = self._spectra(0, self._blocks)[row].conj() * torch.fft.rfft(taps, n=BLOCK)
+        filtered = self._spectra(0, self._blocks, slice(row, row + 1))[0].conj() * torch.fft.rfft(taps, n=BLOCK)
         projection = torch.fft.irfft(filtered, n=BLOCK)[:, TAPS - 1 :].flatten()  # ends in zeros
         signal = projection.square().sum()
         projection[: len(estimate)] -= estimate

@@ -17,8 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from schedopt.data._text import reason, shown
 from schedopt.errors import DataError
 from schedopt.results.methods import Kind
-from schedopt.results.schedule_file import Beta, Hex, Number, Text, explain
-from schedopt.trajectory import Refinement
+from schedopt.results.schedule_file import Beta, Hex, Number, Refined, Text, explain
 from schedopt.types import STEMS
 
 FORMAT = 1
@@ -74,23 +73,13 @@ class TrackScores(Part):
     si_sdr: Scores
 
 
-class StemPart(Part):
+class StemPart(Refined, Part):
     """One method for one stem; `betas` is null for the greedy search, which finds others for each excerpt."""
 
     betas: tuple[Beta, ...] | None
     origin: Text | None = None
-    rule: Text
-    shift: bool = False
-    output: Literal["last", "mean"] = "last"
-    residual: float = Field(0.0, ge=0, le=1)
-    peak_guard: bool = False
-    sigma: float = Field(0.0, ge=0, le=10)
-    seed: int = Field(0, ge=0, lt=2**32)
     passes: int = Field(ge=1)
     tracks: Annotated[dict[str, TrackScores], Field(min_length=1)]
-
-    def refinement(self, stem: str) -> Refinement:
-        return Refinement.of(stem, self, self.seed)
 
     def by_step(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """SDR in dB: (tracks, N+1)."""

@@ -98,16 +98,28 @@ class HeldOutScore(Part):
     measured: Text | None = None
 
 
-class Entry(Part):
-    """The schedule of one target and how it is applied; see `schedopt.trajectory.Refinement`."""
+class Refined(BaseModel):
+    """The options of `schedopt.trajectory.Refinement`, as schedule files and benchmark files hold them."""
 
-    rule: Annotated[Text, Field(json_schema_extra={"enum": [r.name for r in RULES.values() if not r.needs_references]})]
+    model_config = ConfigDict(frozen=True)
+
+    rule: Text
     shift: bool = False
     output: Literal["last", "mean"] = "last"
     residual: float = Field(0.0, ge=0, le=1)
     peak_guard: bool = False
     sigma: float = Field(0.0, ge=0, le=10)
     seed: int = Field(0, ge=0, lt=2**32)
+
+    def refinement(self, stem: str) -> Refinement:
+        """How this schedule is applied to the target `stem`."""
+        return Refinement.of(stem, self, self.seed)
+
+
+class Entry(Refined, Part):
+    """The schedule of one target and how it is applied; see `schedopt.trajectory.Refinement`."""
+
+    rule: Annotated[Text, Field(json_schema_extra={"enum": [r.name for r in RULES.values() if not r.needs_references]})]
     family: Annotated[Text, Field(json_schema_extra={"enum": list(FAMILIES)})] | None = None
     params: dict[Text, Number] = Field(default_factory=dict)
     steps: int | None = None
@@ -154,10 +166,6 @@ class Entry(Part):
         if self.steps is not None and self.steps != len(self.betas):
             raise ValueError(f"steps is {self.steps}, but there are {len(self.betas)} betas")
         return self
-
-    def refinement(self, stem: str) -> Refinement:
-        """How this schedule is applied to the target `stem`."""
-        return Refinement.of(stem, self, self.seed)
 
 
 class ScheduleFile(Part):

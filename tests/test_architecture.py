@@ -13,7 +13,7 @@ import schedopt
 PACKAGE = Path(__file__).parents[1] / "schedopt"
 
 LAYERS = (
-    ("errors", "types", "memory"),
+    ("errors", "types", "memory", "processes"),
     ("schedules", "disk"),
     ("store",),
     ("rules", "metrics"),

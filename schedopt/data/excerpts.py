@@ -15,14 +15,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
+import joblib
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from schedopt.data._resample import SAMPLE_RATE
 from schedopt.errors import DataError
+from schedopt.processes import in_processes
 from schedopt.types import STEMS, Excerpt, Track
 
 log = logging.getLogger("schedopt")
@@ -44,15 +47,16 @@ Ratings = npt.NDArray[np.int64]  # (places,)
 
 
 def cut_excerpts(
-    tracks: Sequence[Track], seconds: float, per_track: int = 1, silence_db: float = SILENCE_DB
+    tracks: Sequence[Track], seconds: float, per_track: int = 1, silence_db: float = SILENCE_DB, *, workers: int = 1
 ) -> list[Excerpt]:
     """`per_track` excerpts of `seconds` from each track, in the order of the tracks and in time within each.
 
     Every track is read once from end to end, a minute at a time, and then once more where the excerpts lie.
     Tracks that are too short, or in which no stem sounds, are left out with a note in the log; a track with
-    room for fewer excerpts gives fewer.
+    room for fewer excerpts gives fewer. With several `workers` each process reads one track after the other.
 
     Raises:
+        TerminatedWorkerError: a worker was killed.
         DataError: if the length is not usable or no track is left.
     """
     samples = round(seconds * SAMPLE_RATE) if math.isfinite(seconds) else 0
@@ -60,7 +64,15 @@ def cut_excerpts(
         raise DataError(f"an excerpt must last at least 0.1 s, got {seconds} s")
     if per_track < 1:
         raise DataError(f"the number of excerpts of a track must be at least 1, got {per_track}")
-    excerpts = [excerpt for track in tracks for excerpt in _cut(track, samples, per_track, silence_db)]
+    if workers == 1:
+        cuts = [_cut(track, samples, per_track, silence_db) for track in tracks]
+    else:
+        tasks = [joblib.delayed(_cut_packed)(track, samples, per_track, silence_db) for track in tracks]
+        cuts = [([Excerpt.unpacked(fields) for fields in found], note) for found, note in in_processes(tasks, workers)]
+    for _, note in cuts:
+        if note:
+            log.warning("%s; left out", note)
+    excerpts = [excerpt for found, _ in cuts for excerpt in found]
     if not excerpts:
         raise DataError(_nothing_left(tracks, seconds))
     return excerpts
@@ -77,27 +89,25 @@ def audible_stems(
     return frozenset(stem for stem, slots in zip(stems, sounding, strict=True) if slots >= needed)
 
 
-def _cut(track: Track, samples: int, per_track: int, silence_db: float) -> Iterator[Excerpt]:
+def _cut(track: Track, samples: int, per_track: int, silence_db: float) -> tuple[list[Excerpt], str]:
+    """The excerpts of one track; if there is none, why."""
     length = round(track.seconds * SAMPLE_RATE)
     if length < samples:
-        log.warning(
-            "%s: %.3f s long, shorter than an excerpt of %g s; left out",
-            track.name,
-            track.seconds,
-            samples / SAMPLE_RATE,
-        )
-        return
+        return [], f"{track.name}: {track.seconds:.3f} s long, shorter than an excerpt of {samples / SAMPLE_RATE:g} s"
     ratings = _rate(_scan(track, length), samples // SLOT, (length - samples) // SLOT + 1, silence_db)
-    found = 0
+    found = []
     for place in _choose(ratings, -(-samples // SLOT), per_track):
         start = place * SLOT / SAMPLE_RATE
         references = track.read(start, samples / SAMPLE_RATE)
         audible = audible_stems(references, STEMS, silence_db)
         if audible:
-            found += 1
-            yield Excerpt(track.name, start, SAMPLE_RATE, STEMS, references, audible, _fingerprint(references))
-    if not found:
-        log.warning("%s: no stem sounds anywhere (above %g dBFS); left out", track.name, silence_db)
+            found.append(Excerpt(track.name, start, SAMPLE_RATE, STEMS, references, audible, _fingerprint(references)))
+    return found, "" if found else f"{track.name}: no stem sounds anywhere (above {silence_db:g} dBFS)"
+
+
+def _cut_packed(track: Track, samples: int, per_track: int, silence_db: float) -> tuple[list[dict[str, Any]], str]:
+    found, note = _cut(track, samples, per_track, silence_db)
+    return [excerpt.packed() for excerpt in found], note
 
 
 def _scan(track: Track, length: int) -> Powers:

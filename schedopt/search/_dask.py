@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,10 @@ from sqlalchemy.engine import make_url
 import schedopt
 from schedopt.config import StudyConfig
 from schedopt.errors import SchedoptError, StudyError
+from schedopt.schedules import Schedule
 from schedopt.search.artifacts import artifact_folder
 from schedopt.search.faults import set_hurried
+from schedopt.search.objective import Objective
 from schedopt.search.pool import Job, run_worker
 
 CONNECT_SECONDS = 10
@@ -53,8 +55,8 @@ _one_at_a_time = threading.Lock()
 
 
 @contextlib.contextmanager
-def connect(address: str) -> Iterator[Cluster]:
-    """The cluster whose scheduler listens at `address`, as tcp://host:8786.
+def connect(address: str, config: StudyConfig, *, trust_pickle: bool = False) -> Iterator[Cluster]:
+    """The cluster whose scheduler listens at `address`, as tcp://host:8786, for the studies of `config`.
 
     Raises:
         StudyError: `distributed` is missing, nothing answers, or the workers cannot run this schedopt; one line.
@@ -67,7 +69,7 @@ def connect(address: str) -> Iterator[Cluster]:
         raise StudyError(f"--dask {address}: no Dask scheduler answers there: {reason}") from None
     try:
         _check_workers(address, client)
-        yield Cluster(address, client)
+        yield Cluster(address, client, config, trust_pickle)
     finally:
         with contextlib.suppress(Exception):
             client.close(timeout=STOP_SECONDS)
@@ -122,16 +124,13 @@ class Cluster:
 
     address: str
     client: Any
+    config: StudyConfig
+    trust_pickle: bool = False
 
-    def work(
-        self,
-        study: optuna.Study,
-        config: StudyConfig,
-        target: str,
-        report: Callable[[], None],
-        *,
-        trust_pickle: bool = False,
-    ) -> None:
+    def rehearse(self, objective: Objective, target: str, schedules: Sequence[Schedule]) -> None:
+        """Left to the command, which has the model and the excerpts at hand by now."""
+
+    def work(self, study: optuna.Study, target: str, report: Callable[[], None]) -> None:
         """Let the cluster's processes (with several `workers`: so many of them) search until `study` has its trials.
 
         A process that dies takes its trial with it, which is queued again; one that cannot go on leaves the study to
@@ -144,8 +143,9 @@ class Cluster:
         set_hurried(False)
         signs = _distributed().Variable(f"schedopt-{uuid.uuid4().hex}", client=self.client)
         signs.set(0)
-        job = Job(target, config.separator.device, 1, trust_pickle, self._settings(config))
-        count = len(self.client.ncores()) if config.study.workers == 1 else config.study.workers
+        job = Job(target, self.config.separator.device, 1, self.trust_pickle, self._settings())
+        workers = self.config.study.workers
+        count = len(self.client.ncores()) if workers == 1 else workers
         hands = _Hands(self.client, [joblib.delayed(join)(job, Lease(signs.name, LEASE_SECONDS))] * count)
         try:
             self._watch(hands, signs, report)
@@ -158,8 +158,9 @@ class Cluster:
             signs.delete()
         hands.check(self.address)
 
-    def _settings(self, config: StudyConfig) -> str:
+    def _settings(self) -> str:
         """The config as JSON, the storage and the audio's folder named so that they are the same from every folder."""
+        config = self.config
         url = make_url(config.study.storage)
         if url.get_backend_name() == "sqlite":
             path = Path(str(url.database)).resolve()

@@ -1,35 +1,37 @@
 """Several workers on one study: processes of this machine (joblib's loky), each running `loop.work`.
 
-What a worker does is the same on a Dask cluster (`schedopt.search._dask`): load the model and the excerpts once,
-check that they are the study's, and add trials until the study is complete or `stop` says so.
+What a worker does is the same on a Dask cluster (`schedopt.search._dask`): load the model, have the excerpts, check
+that they are the study's, and add trials until the study is complete or `stop` says so.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import signal
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import joblib
 import optuna
 import torch
-from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from schedopt.config import DataSection, SeparatorSection, StoreSection, StudyConfig, StudySection
 from schedopt.errors import SchedoptError, StudyError
+from schedopt.evaluation import Passes
+from schedopt.processes import in_processes, threads_each
+from schedopt.schedules import Schedule
 from schedopt.search.faults import set_hurried
 from schedopt.search.loop import release_interrupted, work
+from schedopt.search.objective import Objective
 from schedopt.search.samplers import make_pruner, make_sampler
 from schedopt.search.storage import open_storage
 from schedopt.search.study import check_same, identity, study_name
-from schedopt.search.workbench import Workbench
+from schedopt.search.workbench import KILLED, Workbench
+from schedopt.types import Excerpt
 
-POLL_SECONDS = 1.0
 MAX_RESTARTS = 3
 """How often a pool is made anew after one of its workers was killed (out of memory, kill −9)."""
 
@@ -41,6 +43,7 @@ Stop = Callable[[], bool]
 class Job:
     """What a worker is told; `settings` is the study's config as JSON.
 
+    `excerpts` (packed) and `scores` are what the command knows already; without excerpts the worker cuts them itself.
     A cluster writes the `repr` of such things to its logs, so the settings (they may hold a password) are not in it.
     """
 
@@ -49,83 +52,83 @@ class Job:
     threads: int
     trust_pickle: bool
     settings: str = field(repr=False)
+    excerpts: Sequence[dict[str, Any]] | None = field(default=None, repr=False)
+    scores: Mapping[Hashable, float] = field(default_factory=dict, repr=False)
 
 
-def work_in_pool(
-    study: optuna.Study, config: StudyConfig, target: str, report: Callable[[], None], *, trust_pickle: bool = False
-) -> None:
-    """Run `config.study.workers` processes until `study` has its trials; `report` is called every second.
+@dataclass
+class Pool:
+    """`config.study.workers` processes of this machine.
 
-    CPU threads are divided among the workers; with several GPUs each worker takes the next one. A worker that
-    dies takes at most the trials in flight with it: they are queued again and the pool starts anew.
-
-    Raises:
-        StudyError: a worker gave up (its reason), or workers keep dying.
-        KeyboardInterrupt: as it comes, after the workers were ended and their trials queued again.
+    CPU threads are divided among the workers; with several GPUs each worker takes the next one. The excerpts lie in
+    memory once for all of them. A worker that dies takes at most the trials in flight with it: they are queued again
+    and the pool starts anew.
     """
-    set_hurried(False)
-    try:
-        for restart in range(MAX_RESTARTS + 1):
-            try:
-                _run_pool(config, target, report, trust_pickle)
-            except TerminatedWorkerError as error:
-                if restart == MAX_RESTARTS:
-                    reason = "workers keep being killed; is the memory full? Try fewer --workers"
-                    raise StudyError(f"study {study.study_name}: {reason}") from error
-            else:
-                return
-    except BaseException:
-        release_interrupted(study)
-        raise
 
+    bench: Workbench
+    trust_pickle: bool = False
 
-def _run_pool(config: StudyConfig, target: str, report: Callable[[], None], trust_pickle: bool) -> None:
-    """One life of the pool. Joblib blocks, so it runs in a thread while this one watches and listens to Ctrl-C."""
-    workers = config.study.workers
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    settings = config.model_dump_json()
-    stop = ParentGone(os.getpid())
-    tasks = [
-        joblib.delayed(_run_or_exit)(Job(target, device, threads, trust_pickle, settings), stop)
-        for device in devices_for(workers, config.separator.device)
-    ]
-    outcome: list[BaseException] = []
+    def __post_init__(self) -> None:
+        # Once: joblib knows an array that it has shared by the object.
+        self._excerpts = [excerpt.packed() for excerpt in self.bench.excerpts]
 
-    def run() -> None:
+    def rehearse(self, objective: Objective, target: str, schedules: Sequence[Schedule]) -> None:
+        """Let the workers score `schedules`, each on its part of the excerpts, into the store of `objective`.
+
+        Raises:
+            StudyError: a worker gave up (its reason), or workers keep dying.
+        """
+        units = range(len(objective.units))
+        tasks = [
+            joblib.delayed(_rehearse)(job, self._stop(), schedules, units[share :: self._workers])
+            for share, job in enumerate(self._jobs(target))
+        ]
+        first = objective.evaluators[0]
+        for scores, passes in self._run(tasks, lambda: None):
+            self.bench.store.scores.update(scores)
+            # To be asked for again, by the one who wants the outcome: these were not saved then.
+            first.passes.run += passes.run
+            first.passes.saved -= passes.run
+
+    def work(self, study: optuna.Study, target: str, report: Callable[[], None]) -> None:
+        """Search until `study` has its trials; `report` is called every second.
+
+        Raises:
+            StudyError: a worker gave up (its reason), or workers keep dying.
+            KeyboardInterrupt: as it comes, after the workers were ended and their trials queued again.
+        """
+        set_hurried(False)
         try:
-            _ignore_interrupts()
-            with joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
-                joblib.Parallel(batch_size=1, pre_dispatch="all")(tasks)
-        except BaseException as error:
-            outcome.append(error)
+            self._run([joblib.delayed(_run_or_exit)(job, self._stop()) for job in self._jobs(target)], report)
+        except BaseException:
+            release_interrupted(study)
+            raise
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(POLL_SECONDS)
-            report()
-    except BaseException:
-        _end_pool(thread)
-        raise
-    if outcome:
-        _end_pool(thread)
-        raise outcome[0]
+    @property
+    def _workers(self) -> int:
+        return self.bench.config.study.workers
 
+    def _stop(self) -> Stop:
+        return ParentGone(os.getpid())
 
-def _end_pool(thread: threading.Thread) -> None:
-    """Kill the workers: a pass may take minutes, and what they leave is put in order by `release_interrupted`."""
-    get_reusable_executor(reuse=True).shutdown(kill_workers=True, wait=True)
-    while thread.is_alive():
-        # It was about to start the workers.
-        thread.join(0.1)
-        get_reusable_executor(reuse=True).shutdown(kill_workers=True, wait=True)
+    def _jobs(self, target: str) -> list[Job]:
+        config, threads = self.bench.config, threads_each(self._workers)
+        settings, scores = config.model_dump_json(), dict(self.bench.store.scores)
+        return [
+            Job(target, device, threads, self.trust_pickle, settings, self._excerpts, scores)
+            for device in devices_for(self._workers, config.separator.device)
+        ]
 
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of the terminal; only the parent is to answer. Children inherit the mask."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    def _run(self, tasks: Sequence[Any], tick: Callable[[], None]) -> list[Any]:
+        for _ in range(MAX_RESTARTS):
+            try:
+                return in_processes(tasks, self._workers, tick)
+            except TerminatedWorkerError:
+                continue
+        try:
+            return in_processes(tasks, self._workers, tick)
+        except TerminatedWorkerError as error:
+            raise StudyError(KILLED) from error
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,19 @@ def _run_or_exit(job: Job, stop: Stop) -> None:
         os._exit(1)
 
 
+def _rehearse(
+    job: Job, stop: Stop, schedules: Sequence[Schedule], units: Sequence[int]
+) -> tuple[dict[Hashable, float], Passes]:
+    """A worker's part of `Pool.rehearse`: the scores of its store, and what they cost."""
+    bench, objective = _begin(job, stop)
+    before = objective.passes()
+    try:
+        objective.rehearse(schedules, units)
+    except KeyboardInterrupt:
+        os._exit(1)
+    return bench.store.scores, objective.passes() - before
+
+
 def devices_for(workers: int, device: str) -> Sequence[str]:
     """The device of each worker: what the study file says, dealt out over the GPUs where there are several."""
     count = torch.cuda.device_count()
@@ -159,6 +175,26 @@ def run_worker(job: Job, stop: Stop) -> None:
     Raises:
         StudyError: the study, the model or the excerpts cannot be used here, or trials keep failing; one line.
     """
+    try:
+        bench, objective = _begin(job, stop)
+        study = optuna.load_study(
+            study_name=study_name(bench.config, job.target),
+            storage=open_storage(bench.config.study.storage, create=False),
+            sampler=make_sampler(bench.config),
+            pruner=make_pruner(bench.config.search.pruner, len(objective.units)),
+        )
+        check_same(study, identity(bench.config, job.target, bench.separator, bench.excerpts))
+        work(study, objective, bench.config.study.trials, stop=stop)
+    except KeyboardInterrupt:
+        # It came from between two excerpts, and `work` has put the trial back.
+        return
+    except SchedoptError as error:
+        # Of its own kind and one line, so that it crosses processes as it is.
+        raise StudyError(str(error)) from None
+
+
+def _begin(job: Job, stop: Stop) -> tuple[Workbench, Objective]:
+    """What the worker needs for its job; it raises `KeyboardInterrupt` after an excerpt where it is to `stop`."""
     torch.set_num_threads(job.threads)
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     config = StudyConfig.model_validate_json(job.settings)
@@ -168,35 +204,23 @@ def run_worker(job: Job, stop: Stop) -> None:
         if stop():
             raise KeyboardInterrupt
 
-    try:
-        loaded = materials(
-            separator.model_dump_json(), config.data.model_dump_json(), config.store.model_dump_json(), job.trust_pickle
-        )
-        bench = dataclasses.replace(loaded, config=config)
-        objective = bench.objective(job.target, end_here)
-        study = optuna.load_study(
-            study_name=study_name(config, job.target),
-            storage=open_storage(config.study.storage, create=False),
-            sampler=make_sampler(config),
-            pruner=make_pruner(config.search.pruner, len(objective.units)),
-        )
-        check_same(study, identity(config, job.target, bench.separator, bench.excerpts))
-        work(study, objective, config.study.trials, stop=stop)
-    except KeyboardInterrupt:
-        # It came from `end_here`, and `work` has put the trial back.
-        return
-    except SchedoptError as error:
-        # Of its own kind and one line, so that it crosses processes as it is.
-        raise StudyError(str(error)) from None
+    settings = (separator, config.data, config.store)
+    bench = materials(*(part.model_dump_json() for part in settings), job.trust_pickle, cut=job.excerpts is None)
+    bench = dataclasses.replace(bench, config=config)
+    if job.excerpts is not None:
+        # Anew for every job: the memory that the last one's lay in is then free.
+        bench = dataclasses.replace(bench, excerpts=[Excerpt.unpacked(fields) for fields in job.excerpts])
+    bench.store.scores.update(job.scores)
+    return bench, bench.objective(job.target, end_here)
 
 
 @lru_cache(maxsize=1)
-def materials(separator: str, data: str, store: str, trust_pickle: bool) -> Workbench:
-    """Model, excerpts and store, loaded once a process whatever its studies; the arguments are sections as JSON."""
+def materials(separator: str, data: str, store: str, trust_pickle: bool, *, cut: bool) -> Workbench:
+    """Model, store and (with `cut`) excerpts, once a process whatever its studies; the rest are sections as JSON."""
     config = StudyConfig(
         study=StudySection(name="any"),
         separator=SeparatorSection.model_validate_json(separator),
         data=DataSection.model_validate_json(data),
         store=StoreSection.model_validate_json(store),
     )
-    return Workbench.prepare(config, trust_pickle=trust_pickle)
+    return Workbench.prepare(config, trust_pickle=trust_pickle, excerpts=None if cut else ())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import optuna
 from optuna.storages import BaseStorage
@@ -19,7 +19,7 @@ from schedopt.search.audio import make_folder
 from schedopt.search.faults import STORAGE_FAULTS, one_line
 from schedopt.search.loop import work
 from schedopt.search.objective import Objective, Outcome
-from schedopt.search.pool import work_in_pool
+from schedopt.search.pool import Pool
 from schedopt.search.samplers import make_pruner, make_sampler
 from schedopt.search.space import enqueue
 from schedopt.search.storage import open_storage, shown, start_lock
@@ -46,29 +46,35 @@ def run(
     make_folder(config)
     with contextlib.ExitStack() as stack:
         # A cluster is asked before the model is loaded, which takes a while.
-        several = _several(config, dask, trust_pickle, stack)
-        bench = Workbench.prepare(config, trust_pickle=trust_pickle)
+        several: Several | None = None
+        if dask:
+            several = stack.enter_context(connect(dask, config, trust_pickle=trust_pickle))
+        bench = Workbench.prepare(config, trust_pickle=trust_pickle, workers=1 if several else config.study.workers)
+        if several is None and config.study.workers > 1:
+            several = Pool(bench, trust_pickle)
         try:
             return [_run_one(bench, storage, target, watcher, several) for target in config.refinement.targets]
         except STORAGE_FAULTS as error:
             raise StudyError(f"{shown(config.study.storage)}: the storage failed: {one_line(error)}") from None
 
 
-Several = Callable[[optuna.Study, StudyConfig, str, Callable[[], None]], None]
-"""Lets several processes search in a study of a target, calling its last argument now and then."""
+class Several(Protocol):
+    """Several processes that search together."""
 
+    def rehearse(self, objective: Objective, target: str, schedules: Sequence[Schedule]) -> None:
+        """Score `schedules` into the store of `objective`."""
+        ...
 
-def _several(config: StudyConfig, dask: str | None, trust_pickle: bool, stack: contextlib.ExitStack) -> Several | None:
-    """How several workers are run; None for one, in this process."""
-    if dask is not None:
-        return functools.partial(stack.enter_context(connect(dask)).work, trust_pickle=trust_pickle)
-    return None if config.study.workers == 1 else functools.partial(work_in_pool, trust_pickle=trust_pickle)
+    def work(self, study: optuna.Study, target: str, report: Callable[[], None]) -> None:
+        """Search until the study of `target` has its trials, calling `report` now and then."""
+        ...
 
 
 def _run_one(bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, several: Several | None) -> Summary:
     config, url = bench.config, shown(bench.config.study.storage)
     objective = bench.objective(target, watcher.excerpt)
-    study = open_study(bench, objective, storage, target)
+    rehearse = None if several is None else functools.partial(several.rehearse, objective, target)
+    study = open_study(bench, objective, storage, target, rehearse)
     summary = summarize(study, url)
     watcher.study(summary, config.study.trials)
     if summary.finished >= config.study.trials:
@@ -77,7 +83,7 @@ def _run_one(bench: Workbench, storage: BaseStorage, target: str, watcher: Watch
     if several is None:
         work(study, objective, config.study.trials, on_trial=report)
     else:
-        several(study, config, target, report)
+        several.work(study, target, report)
     return summarize(study, url)
 
 
@@ -85,8 +91,14 @@ def _report(study: optuna.Study, url: str, watcher: Watcher) -> None:
     watcher.trial(summarize(study, url))
 
 
-def open_study(bench: Workbench, objective: Objective, storage: BaseStorage, target: str) -> optuna.Study:
-    """The study of `target`, made or checked, with its reference scores measured.
+def open_study(
+    bench: Workbench,
+    objective: Objective,
+    storage: BaseStorage,
+    target: str,
+    rehearse: Callable[[Sequence[Schedule]], None] | None = None,
+) -> optuna.Study:
+    """The study of `target`, made or checked, with its reference scores measured (by several, who `rehearse` them).
 
     Raises:
         StudyError: a study of this name is there and differs.
@@ -103,14 +115,16 @@ def open_study(bench: Workbench, objective: Objective, storage: BaseStorage, tar
             make_pruner(config.search.pruner, len(objective.units)),
         )
     if "baseline" not in study.user_attrs:
-        authors_line = line(config.refinement.steps)
+        references = authors_line, unscheduled = line(config.refinement.steps), zeros(config.refinement.steps)
         began, before = time.perf_counter(), objective.passes()
-        outcome, unscheduled = objective.outcome(authors_line), objective.outcome(zeros(config.refinement.steps))
+        if rehearse is not None:
+            rehearse(references)
+        outcome, outcome_of_zeros = objective.outcome(authors_line), objective.outcome(unscheduled)
         cost = (objective.passes() - before).attributes(time.perf_counter() - began)
         # Scored outside the lock, since it takes passes: both may score it, and one writes it.
         with start_lock(backend, name):
             if "baseline" not in study.user_attrs:
-                study.set_user_attr("zeros", {"value": unscheduled.value, **unscheduled.attributes()})
+                study.set_user_attr("zeros", {"value": outcome_of_zeros.value, **outcome_of_zeros.attributes()})
                 _note_references(study, objective, authors_line, outcome)
                 study.set_user_attr("references", cost)
     return study

@@ -16,6 +16,7 @@ import pytest
 from optuna.trial import TrialState
 
 from schedopt.cli import call
+from schedopt.config import StudyConfig, StudySection
 from schedopt.errors import StudyError
 from schedopt.search import _dask
 from schedopt.search._dask import STOP, Lease, connect
@@ -24,6 +25,7 @@ from tests.servers import Dask, free_port, wait_for
 from tests.studies import write_study
 
 Capture = pytest.CaptureFixture[str]
+CONFIG = StudyConfig(study=StudySection(name="any"))
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -60,7 +62,7 @@ def test_both_processes_search_and_each_loads_model_and_excerpts_once(
         assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 8
         owners |= {t.user_attrs["owner"].split("|")[1] for t in study.trials}
     assert owners == {str(process.pid) for process in cluster.workers}
-    with connect(cluster.address) as connected:
+    with connect(cluster.address, CONFIG) as connected:
         assert list(connected.client.run(loads).values()) == [1, 1]
     assert call(["run", str(path), "--dask", cluster.address]) == 0
     assert "is complete" in capsys.readouterr().out
@@ -131,7 +133,7 @@ def test_what_no_worker_can_read_is_its_one_line(
 def test_an_address_where_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_dask, "CONNECT_SECONDS", 0.5)
     for address in (f"tcp://127.0.0.1:{free_port()}", "nonsense://x", "tcp://127.0.0.1:port"):
-        with pytest.raises(StudyError, match="no Dask scheduler answers") as caught, connect(address):
+        with pytest.raises(StudyError, match="no Dask scheduler answers") as caught, connect(address, CONFIG):
             pass
         assert "\n" not in str(caught.value)
 
@@ -141,14 +143,14 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(StudyError, match=r"pip install 'schedopt\[dask\]'"), connect("tcp://127.0.0.1:1"):
+    with pytest.raises(StudyError, match=r"pip install 'schedopt\[dask\]'"), connect("tcp://127.0.0.1:1", CONFIG):
         pass
 
 
 def test_workers_stop_when_told_to_or_when_the_command_is_gone(cluster: Dask) -> None:
     import distributed
 
-    with connect(cluster.address) as connected:
+    with connect(cluster.address, CONFIG) as connected:
         client = connected.client
         signs: Any = distributed.Variable("signs", client=client)  # type: ignore[no-untyped-call]
         signs.set(1)

@@ -12,10 +12,10 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from schedopt.config import StudyConfig, load_config
+from schedopt.config import load_config
 from schedopt.errors import StudyError
 from schedopt.search import pool
-from schedopt.search.pool import ParentGone, devices_for, work_in_pool
+from schedopt.search.pool import ParentGone, Pool, devices_for
 from schedopt.search.run import open_study
 from schedopt.search.storage import open_storage
 from schedopt.search.workbench import Workbench
@@ -25,7 +25,7 @@ from tests.studies import write_study
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def prepared(folder: Path, trials: int) -> tuple[StudyConfig, Workbench, optuna.Study]:
+def prepared(folder: Path, trials: int) -> tuple[Workbench, optuna.Study]:
     """A new study, made as `run` makes it, for two workers."""
     path = write_study(
         folder, tracks=2, refinement={"steps": 2}, search={"pruner": "none"}, study={"trials": trials, "workers": 2}
@@ -33,12 +33,12 @@ def prepared(folder: Path, trials: int) -> tuple[StudyConfig, Workbench, optuna.
     config = load_config(path)
     bench = Workbench.prepare(config)
     study = open_study(bench, bench.objective("vocals"), open_storage(config.study.storage), "vocals")
-    return config, bench, study
+    return bench, study
 
 
 def test_two_workers_share_a_study_and_find_what_one_would(tmp_path: Path) -> None:
     """The first worker that is killed takes its trial with it: it is tried again, and the count stays exact."""
-    config, bench, study = prepared(tmp_path, 60)
+    bench, study = prepared(tmp_path, 60)
 
     def kill_one() -> bool:
         owners = _owners(study)
@@ -48,7 +48,7 @@ def test_two_workers_share_a_study_and_find_what_one_would(tmp_path: Path) -> No
 
     watcher = threading.Thread(target=wait_for, args=(kill_one, 300))
     watcher.start()
-    work_in_pool(study, config, "vocals", lambda: None)
+    Pool(bench).work(study, "vocals", lambda: None)
     watcher.join()
     states = [trial.state for trial in study.get_trials()]
     assert sum(state in FINISHED for state in states) == 60
@@ -66,19 +66,19 @@ def _owners(study: optuna.Study) -> set[int]:
 
 
 def test_a_model_that_vanished_is_the_workers_one_line(tmp_path: Path) -> None:
-    config, _, study = prepared(tmp_path, 8)
+    bench, study = prepared(tmp_path, 8)
     (tmp_path / "tiny.safetensors").unlink()
     with pytest.raises(StudyError, match=r"tiny\.safetensors") as caught:
-        work_in_pool(study, config, "vocals", lambda: None)
+        Pool(bench).work(study, "vocals", lambda: None)
     assert "\n" not in str(caught.value)
     assert not study.get_trials(states=FINISHED)
 
 
 def test_a_worker_whose_files_are_others_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On another machine the same name may hold other weights or tracks: such a trial would not be this study's."""
-    config, _, _ = prepared(tmp_path, 8)
+    bench, _ = prepared(tmp_path, 8)
     monkeypatch.setattr(pool, "work", lambda *_, **__: None)
-    job = pool.Job("vocals", "cpu", 1, False, config.model_dump_json())
+    job = pool.Job("vocals", "cpu", 1, False, bench.config.model_dump_json())
     pool.materials.cache_clear()
     pool.run_worker(job, lambda: False)
     track = tmp_path / "music" / "search" / "track-1"

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import datetime
 import json
+import multiprocessing
 import os
 import platform
 import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,12 @@ def versions() -> dict[str, str]:
 def best_of(repeats: int, work: Callable[[], object]) -> float:
     """Seconds of the fastest of `repeats` runs: the one that other processes disturbed least."""
     return min(_seconds(work) for _ in range(repeats))
+
+
+def elsewhere(work: Callable[..., Any], *args: object) -> Any:
+    """What `work` returns in a fresh process, which has none of the settings that schedopt makes in this one."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(work, *args).result()
 
 
 def table(rows: Sequence[Row]) -> str:

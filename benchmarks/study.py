@@ -1,9 +1,10 @@
 """A list of trials evaluated by schedopt and by the straightforward way: `python -m benchmarks.study`.
 
 The straightforward way is what the method's report describes: per trial and excerpt mix, normalise, `apply_model`
-N+1 times, `bss_eval_sources` of mir_eval on all four stems. Both get all cores and the same trials; their values
-are compared. The straightforward way's cost grows with the number of trials exactly, so it is timed on `--plain`
-of them and scaled; ours is timed on all, since what it shares depends on how many there are.
+N+1 times, `bss_eval_sources` of mir_eval on all four stems; in a process of its own, as a script would be. Both get
+all cores and the same trials; their values are compared. `least s`: the passes that no sharing saves, at the rate of a
+plain matrix product. The straightforward way's cost grows with the number of trials exactly, so it is timed on
+`--plain` of them and scaled; ours is timed on all, since what it shares depends on how many there are.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ import numpy as np
 import optuna
 import torch
 from demucs.apply import Model, apply_model
-from demucs.htdemucs import HTDemucs
 
-from benchmarks._harness import table, write_result
+from benchmarks._harness import elsewhere, table, write_result
+from benchmarks._models import MODELS, excerpts, operations, product_rate
 from schedopt.config import StudyConfig, make_config
-from schedopt.data import cut_excerpts, load_tracks, mix
+from schedopt.data import mix
 from schedopt.evaluation import Evaluator
 from schedopt.schedules import Schedule
 from schedopt.search.samplers import make_sampler
@@ -40,35 +41,18 @@ TARGET = "vocals"
 
 @dataclass(frozen=True)
 class Case:
-    """A model with the excerpts and the number of trials it is timed on."""
+    """A model with the excerpts and the number of trials it is timed on; small, as it goes to another process."""
 
     name: str
-    model: Model
-    excerpts: Sequence[Excerpt]
+    count: int
+    seconds: float
     plain_trials: int
 
+    def model(self) -> Model:
+        return MODELS[self.name]()
 
-def htdemucs_sized() -> HTDemucs:
-    """htdemucs' architecture (41.5 M parameters) with random weights: the time is the same, the music is not."""
-    torch.manual_seed(0)
-    model: HTDemucs = HTDemucs(
-        list(STEMS), channels=48, growth=2, nfft=4096, t_layers=5, t_heads=8, bottom_channels=512, segment=7.8
-    )
-    return model.eval()
-
-
-def demo_model() -> Model:
-    from importlib import resources
-
-    from demucs.hf import load_safetensors_model
-
-    path = resources.files("schedopt.demo") / "weights" / "demo.safetensors"
-    model: Model = load_safetensors_model(str(path))
-    return model.eval()
-
-
-def excerpts(count: int, seconds: float) -> Sequence[Excerpt]:
-    return cut_excerpts(load_tracks("demo", "search", count), seconds)
+    def excerpts(self) -> Sequence[Excerpt]:
+        return excerpts(self.count, self.seconds)
 
 
 def config(trials: int, **sections: dict[str, Any]) -> StudyConfig:
@@ -93,11 +77,15 @@ def propose(settings: StudyConfig, trials: int) -> list[Schedule]:
 
 
 def ours(
-    separator: Separator, case: Case, schedules: Sequence[Schedule], every_step: bool, marks: Sequence[int]
+    separator: Separator,
+    music: Sequence[Excerpt],
+    schedules: Sequence[Schedule],
+    every_step: bool,
+    marks: Sequence[int],
 ) -> tuple[dict[int, tuple[float, int]], list[Any]]:
     """(seconds, passes) after so many trials, model loaded and nothing kept from before; and the values by trial."""
     began = time.perf_counter()
-    evaluator = Evaluator(separator, case.excerpts, Refinement(TARGET), store=Store())
+    evaluator = Evaluator(separator, music, Refinement(TARGET), store=Store())
     after, values = {}, []
     for count, betas in enumerate(schedules, 1):
         values.append(evaluator.scores(betas, every_step=every_step).mean(axis=0))
@@ -108,10 +96,10 @@ def ours(
 
 def straightforward(case: Case, schedules: Sequence[Schedule], every_step: bool) -> tuple[float, Any]:
     """Seconds and values by trial of the plain loop."""
+    model, music = case.model(), case.excerpts()
     began = time.perf_counter()
     values = [
-        np.mean([_plain_trial(case.model, excerpt, betas, every_step) for excerpt in case.excerpts], axis=0)
-        for betas in schedules
+        np.mean([_plain_trial(model, excerpt, betas, every_step) for excerpt in music], axis=0) for betas in schedules
     ]
     return time.perf_counter() - began, values
 
@@ -155,14 +143,17 @@ def compare(
     case: Case, trials: Sequence[int], precisions: Sequence[str], scored: Sequence[str]
 ) -> list[dict[str, Any]]:
     """A row for each precision, number of trials and way of scoring."""
-    separators = [Separator.from_model(case.model, device="cpu", precision=precision) for precision in precisions]
+    model, music = case.model(), case.excerpts()
+    separators = [Separator.from_model(model, device="cpu", precision=precision) for precision in precisions]
     schedules = propose(config(max(trials)), max(trials))
+    # Bound by the operations of the passes that no sharing saves, at the rate of a plain matrix product.
+    flops, rate = operations(model, mix(music[0].references)), product_rate(torch.device("cpu"), torch.float32)
     rows = []
     for way in scored:
         every_step = way == "every"
-        seconds_plain, values_plain = straightforward(case, schedules[: case.plain_trials], every_step)
+        seconds_plain, values_plain = elsewhere(straightforward, case, schedules[: case.plain_trials], every_step)
         for separator in {one.precision: one for one in separators}.values():
-            after, values = ours(separator, case, schedules, every_step, trials)
+            after, values = ours(separator, music, schedules, every_step, trials)
             apart = max(float(np.abs(a - b).max()) for a, b in zip(values, values_plain, strict=False))
             for count, (seconds, passes) in after.items():
                 plain = seconds_plain / case.plain_trials * count
@@ -175,8 +166,9 @@ def compare(
                         "plain s": round(plain, 1),
                         "ours s": round(seconds, 1),
                         "ratio": round(plain / seconds, 2),
-                        "plain passes": 6 * count * len(case.excerpts),
+                        "plain passes": 6 * count * len(music),
                         "passes": passes,
+                        "least s": round(passes * flops / rate, 1),
                         "max |Δ| dB": apart,
                     }
                 )
@@ -186,9 +178,9 @@ def compare(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["demo", "htdemucs"], choices=["demo", "htdemucs"])
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--trials", nargs="+", type=int, default=[1, 10, 100])
-    parser.add_argument("--excerpts", type=int, default=2, help="excerpts of the demo model (htdemucs: 1)")
+    parser.add_argument("--excerpts", type=int, default=2, help="excerpts of the demo model (htdemucs size: 1)")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of an excerpt")
     parser.add_argument("--plain", type=int, default=2, help="trials on which the straightforward way is timed")
     parser.add_argument("--scored", nargs="+", default=["last", "every"], choices=["last", "every"])
@@ -198,10 +190,8 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     rows: list[dict[str, Any]] = []
     for name in options.models:
-        if name == "demo":
-            case = Case(name, demo_model(), excerpts(options.excerpts, options.seconds), options.plain)
-        else:
-            case = Case("htdemucs size", htdemucs_sized(), excerpts(1, options.seconds), 1)
+        count, plain = (options.excerpts, options.plain) if name == "demo" else (1, 1)
+        case = Case(name, count, options.seconds, plain)
         rows += compare(case, options.trials, options.precisions, options.scored)
     print(table(rows))
     write_result("study", rows, options.json)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from scipy import signal
 
-from benchmarks._harness import best_of, machine, table, write_result
+from benchmarks._harness import best_of, table, write_result
 from schedopt.metrics import PreparedReference
 
 RATE = 44100
@@ -97,7 +97,7 @@ def main() -> None:
         "--seconds", type=float, nargs="+", default=[5.0, 10.0, 30.0, 60.0], help="lengths of the excerpts"
     )
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the best counts (default 5)")
-    parser.add_argument("--json", type=Path, nargs="?", const=Path(), help="keep the result (default results/sdr.json)")
+    parser.add_argument("--json", type=Path, help="file of the result; default: benchmarks/results/sdr.json")
     arguments = parser.parse_args()
 
     with_torchmetrics = importlib.util.find_spec("torchmetrics") is not None
@@ -108,9 +108,8 @@ def main() -> None:
         for seconds in arguments.seconds
         for stems in (1, 4)
     ]
-    print(", ".join(f"{key} {value}" for key, value in machine().items()), table(rows), sep="\n\n")
-    if arguments.json is not None:
-        print(f"\nwritten: {write_result('sdr', rows, arguments.json if arguments.json.name else None)}")
+    print(table(rows))
+    write_result("sdr", rows, arguments.json)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ that they are the study's, and add trials until the study is complete or `stop` 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pickle import PicklingError
 from typing import Any
 
 import joblib
@@ -21,7 +23,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from schedopt.config import DataSection, SeparatorSection, StoreSection, StudyConfig, StudySection
 from schedopt.errors import SchedoptError, StudyError
 from schedopt.evaluation import Passes
-from schedopt.processes import in_processes, threads_each
+from schedopt.processes import Task, in_processes, threads_each
 from schedopt.schedules import Schedule
 from schedopt.search.faults import set_hurried
 from schedopt.search.loop import release_interrupted, work
@@ -119,16 +121,22 @@ class Pool:
             for device in devices_for(self._workers, config.separator.device)
         ]
 
-    def _run(self, tasks: Sequence[Any], tick: Callable[[], None]) -> list[Any]:
-        for _ in range(MAX_RESTARTS):
-            try:
-                return in_processes(tasks, self._workers, tick)
-            except TerminatedWorkerError:
-                continue
+    def _run(self, tasks: Sequence[Task], tick: Callable[[], None], restarts: int = MAX_RESTARTS) -> list[Any]:
         try:
             return in_processes(tasks, self._workers, tick)
         except TerminatedWorkerError as error:
-            raise StudyError(KILLED) from error
+            if not restarts:
+                raise StudyError(KILLED) from error
+        except PicklingError as error:
+            # Loky hides behind it what joblib met when it wrote the arrays down.
+            if os.strerror(errno.ENOSPC) not in str(error.__cause__):
+                raise
+            size = sum(fields["references"].nbytes for fields in self._excerpts) / 2**30
+            raise StudyError(
+                f"no room to share {size:.1f} GiB of excerpts with the workers; "
+                "set JOBLIB_TEMP_FOLDER to a folder that has it"
+            ) from None
+        return self._run(tasks, tick, restarts - 1)
 
 
 @dataclass(frozen=True)

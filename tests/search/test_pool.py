@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import errno
 import os
 import signal
 import threading
 from pathlib import Path
+from pickle import PicklingError
 
 import optuna
 import pytest
@@ -19,7 +23,8 @@ from schedopt.search.pool import ParentGone, Pool, devices_for
 from schedopt.search.run import open_study
 from schedopt.search.storage import open_storage
 from schedopt.search.workbench import Workbench
-from tests.servers import wait_for
+from tests.models import noise_excerpt
+from tests.servers import small_disk, wait_for
 from tests.studies import write_study
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -28,7 +33,11 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 def prepared(folder: Path, trials: int) -> tuple[Workbench, optuna.Study]:
     """A new study, made as `run` makes it, for two workers."""
     path = write_study(
-        folder, tracks=2, refinement={"steps": 2}, search={"pruner": "none"}, study={"trials": trials, "workers": 2}
+        folder,
+        tracks=2,
+        refinement={"steps": 2},
+        search={"pruner": "none"},
+        study={"trials": trials, "workers": 2},
     )
     config = load_config(path)
     bench = Workbench.prepare(config)
@@ -86,6 +95,23 @@ def test_a_worker_whose_files_are_others_gives_up(tmp_path: Path, monkeypatch: p
     pool.materials.cache_clear()
     with pytest.raises(StudyError, match="the excerpts' samples"):
         pool.run_worker(job, lambda: False)
+
+
+def test_no_room_for_shared_excerpts_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, study = prepared(tmp_path, 8)
+    bench = dataclasses.replace(bench, excerpts=[noise_excerpt(0, 4.0)])
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(small_disk(tmp_path / "shared", "1m"))
+            monkeypatch.setenv("JOBLIB_TEMP_FOLDER", str(folder))
+        except PermissionError:
+            monkeypatch.setattr(pool, "in_processes", full)
+        with pytest.raises(StudyError, match=r"no room to share .* set JOBLIB_TEMP_FOLDER"):
+            Pool(bench).work(study, "vocals", lambda: None)
+
+
+def full(*_: object) -> None:
+    raise PicklingError from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_devices_are_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:

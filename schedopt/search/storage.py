@@ -239,7 +239,9 @@ def _postgresql_lock(connection: Connection, key: int) -> None:
 
 
 def _mysql_lock(connection: Connection, key: int) -> None:
-    connection.execute(sqlalchemy.text(f"SELECT GET_LOCK(:key, {BUSY_SECONDS})"), {"key": key})
+    # MySQL's locks have names; it answers 0 where another connection holds on to one.
+    if not connection.execute(sqlalchemy.text(f"SELECT GET_LOCK(:key, {BUSY_SECONDS})"), {"key": str(key)}).scalar():
+        raise StudyError(f"another process has held the study's lock for {BUSY_SECONDS} s; is it stopped?")
 
 
 def _unlock(connection: Connection, key: int) -> None:
@@ -247,7 +249,7 @@ def _unlock(connection: Connection, key: int) -> None:
     with contextlib.suppress(SQLAlchemyError):
         if connection.dialect.name != "postgresql":
             # MySQL's locks belong to the connection, which would go back to the pool with them.
-            connection.execute(sqlalchemy.text("SELECT RELEASE_LOCK(:key)"), {"key": key})
+            connection.execute(sqlalchemy.text("SELECT RELEASE_LOCK(:key)"), {"key": str(key)})
         connection.close()
         return
     connection.invalidate()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.stats
+import scipy.special
 from numpy.typing import ArrayLike, NDArray
 from optuna.trial import FrozenTrial, TrialState
 
@@ -29,7 +29,7 @@ def lower_bound(differences: ArrayLike) -> NDArray[np.float64]:
     if n < 2:
         return np.where(x[..., 0] == 0, 0.0, -np.inf)
     error = x.std(axis=-1, ddof=1) / np.sqrt(n)
-    return np.asarray(x.mean(axis=-1) - scipy.stats.t.ppf(SURE, n - 1) * error)
+    return np.asarray(x.mean(axis=-1) - scipy.special.stdtrit(n - 1, SURE) * error)
 
 
 def chosen(trials: Sequence[FrozenTrial], zeros: Sequence[float] | None) -> FrozenTrial | None:

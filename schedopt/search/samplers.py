@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-import scipy.stats
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
@@ -111,6 +110,9 @@ class PairedPruner(BasePruner):
     """
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        # Here, since it takes a second of every command's start.
+        import scipy.stats
+
         try:
             best = study.best_trial.intermediate_values
         except ValueError:  # no completed trial yet

@@ -57,10 +57,9 @@ def best_of(repeats: int, work: Callable[[], object]) -> float:
     return min(_seconds(work) for _ in range(repeats))
 
 
-def elsewhere(work: Callable[..., Any], *args: object) -> Any:
-    """What `work` returns in a fresh process, which has none of the settings that schedopt makes in this one."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(work, *args).result()
+def fresh_process() -> ProcessPoolExecutor:
+    """A process that has none of the settings that schedopt makes in this one."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from demucs.apply import apply_model
 
-from benchmarks._harness import best_of, elsewhere, table, write_result
+from benchmarks._harness import best_of, fresh_process, table, write_result
 from benchmarks._models import MODELS, excerpts, operations, product_rate, wait
 from schedopt.data import mix
 from schedopt.metrics import snr
@@ -47,7 +47,8 @@ def rows_of(name: str, device: str, batches: Sequence[int], seconds: float, repe
     model = MODELS[name]()
     flops = operations(model.to(place), mixture)
     rates = {"float32": product_rate(place, torch.float32), "bfloat16": product_rate(place, torch.bfloat16)}
-    plain = elsewhere(plain_seconds, name, device, seconds, repeats)
+    with fresh_process() as process:
+        plain = process.submit(plain_seconds, name, device, seconds, repeats).result()
     rows = [
         _row(name, device, "apply_model", "float32", 1, seconds / plain, 1.0, flops / plain / rates["float32"], None)
     ]

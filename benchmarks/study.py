@@ -2,18 +2,20 @@
 
 The straightforward way is what the method's report describes: per trial and excerpt mix, normalise, `apply_model`
 N+1 times, `bss_eval_sources` of mir_eval on all four stems; in a process of its own, as a script would be. Both get
-all cores and the same trials; their values are compared. `least s`: the passes that no sharing saves, at the rate of a
-plain matrix product. The straightforward way's cost grows with the number of trials exactly, so it is timed on
-`--plain` of them and scaled; ours is timed on all, since what it shares depends on how many there are.
+all cores and the same trials; their values are compared. The straightforward way's cost grows with the number of trials
+exactly, so it is timed on `--plain` of them, spread over ours, and scaled; ours is timed on all, since what it shares
+depends on how many there are. `least s`: the passes that no sharing saves, at the rate of a plain matrix product.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ import optuna
 import torch
 from demucs.apply import Model, apply_model
 
-from benchmarks._harness import elsewhere, table, write_result
+from benchmarks._harness import fresh_process, table, write_result
 from benchmarks._models import MODELS, excerpts, operations, product_rate
 from schedopt.config import StudyConfig, make_config
 from schedopt.data import mix
@@ -32,6 +34,7 @@ from schedopt.schedules import Schedule
 from schedopt.search.samplers import make_sampler
 from schedopt.search.space import suggest
 from schedopt.separator import Separator
+from schedopt.separator._device import resolve_precision
 from schedopt.store import Store
 from schedopt.trajectory import Refinement
 from schedopt.types import STEMS, Excerpt
@@ -76,32 +79,17 @@ def propose(settings: StudyConfig, trials: int) -> list[Schedule]:
     return schedules
 
 
-def ours(
-    separator: Separator,
-    music: Sequence[Excerpt],
-    schedules: Sequence[Schedule],
-    every_step: bool,
-    marks: Sequence[int],
-) -> tuple[dict[int, tuple[float, int]], list[Any]]:
-    """(seconds, passes) after so many trials, model loaded and nothing kept from before; and the values by trial."""
+def plain_trial(case: Case, betas: Schedule, every_step: bool) -> tuple[float, Any]:
+    """Seconds and value of one trial in the straightforward way; model and excerpts are at hand."""
+    model, music = _at_hand(case)
     began = time.perf_counter()
-    evaluator = Evaluator(separator, music, Refinement(TARGET), store=Store())
-    after, values = {}, []
-    for count, betas in enumerate(schedules, 1):
-        values.append(evaluator.scores(betas, every_step=every_step).mean(axis=0))
-        if count in marks:
-            after[count] = (time.perf_counter() - began, evaluator.passes.run)
-    return after, values
+    value = np.mean([_plain_trial(model, excerpt, betas, every_step) for excerpt in music], axis=0)
+    return time.perf_counter() - began, value
 
 
-def straightforward(case: Case, schedules: Sequence[Schedule], every_step: bool) -> tuple[float, Any]:
-    """Seconds and values by trial of the plain loop."""
-    model, music = case.model(), case.excerpts()
-    began = time.perf_counter()
-    values = [
-        np.mean([_plain_trial(model, excerpt, betas, every_step) for excerpt in music], axis=0) for betas in schedules
-    ]
-    return time.perf_counter() - began, values
+@lru_cache(maxsize=1)
+def _at_hand(case: Case) -> tuple[Model, Sequence[Excerpt]]:
+    return case.model(), case.excerpts()
 
 
 def _plain_trial(model: Model, excerpt: Excerpt, betas: Schedule, every_step: bool) -> list[float]:
@@ -139,40 +127,47 @@ def _plain_sdr(excerpt: Excerpt, estimates: torch.Tensor, k: int) -> float:
     return float(np.mean(by_channel))
 
 
-def compare(
-    case: Case, trials: Sequence[int], precisions: Sequence[str], scored: Sequence[str]
-) -> list[dict[str, Any]]:
-    """A row for each precision, number of trials and way of scoring."""
+def compare(case: Case, trials: Sequence[int], precision: str, every_step: bool) -> list[dict[str, Any]]:
+    """A row for each number of trials."""
     model, music = case.model(), case.excerpts()
-    separators = [Separator.from_model(model, device="cpu", precision=precision) for precision in precisions]
+    separator = Separator.from_model(model, device="cpu", precision=precision)
     schedules = propose(config(max(trials)), max(trials))
     # Bound by the operations of the passes that no sharing saves, at the rate of a plain matrix product.
     flops, rate = operations(model, mix(music[0].references)), product_rate(torch.device("cpu"), torch.float32)
+    # Machines are faster and slower by the minute: the plain trials lie among ours.
+    among = {round(place) for place in np.linspace(1, len(schedules), case.plain_trials)}
+    evaluator = Evaluator(separator, music, Refinement(TARGET), store=Store())
+    seconds, plain, apart, after = 0.0, [], 0.0, {}
+    with fresh_process() as process:
+        for count, betas in enumerate(schedules, 1):
+            began = time.perf_counter()
+            value = evaluator.scores(betas, every_step=every_step).mean(axis=0)
+            seconds += time.perf_counter() - began
+            if count in trials:
+                after[count] = (seconds, evaluator.passes.run)
+            if count in among:
+                took, plain_value = process.submit(plain_trial, case, betas, every_step).result()
+                plain.append(took)
+                apart = max(apart, float(np.abs(value - plain_value).max()))
     rows = []
-    for way in scored:
-        every_step = way == "every"
-        seconds_plain, values_plain = elsewhere(straightforward, case, schedules[: case.plain_trials], every_step)
-        for separator in {one.precision: one for one in separators}.values():
-            after, values = ours(separator, music, schedules, every_step, trials)
-            apart = max(float(np.abs(a - b).max()) for a, b in zip(values, values_plain, strict=False))
-            for count, (seconds, passes) in after.items():
-                plain = seconds_plain / case.plain_trials * count
-                rows.append(
-                    {
-                        "model": case.name,
-                        "precision": separator.precision,
-                        "scored": f"{way} step",
-                        "trials": count,
-                        "plain s": round(plain, 1),
-                        "ours s": round(seconds, 1),
-                        "ratio": round(plain / seconds, 2),
-                        "plain passes": 6 * count * len(music),
-                        "passes": passes,
-                        "least s": round(passes * flops / rate, 1),
-                        "max |Δ| dB": apart,
-                    }
-                )
-                print(rows[-1], flush=True)
+    for count, (seconds, passes) in after.items():
+        plainly = float(np.mean(plain)) * count
+        rows.append(
+            {
+                "model": case.name,
+                "precision": separator.precision,
+                "scored": "every step" if every_step else "last step",
+                "trials": count,
+                "plain s": round(plainly, 1),
+                "ours s": round(seconds, 1),
+                "ratio": round(plainly / seconds, 2),
+                "plain passes": 6 * count * len(music),
+                "passes": passes,
+                "least s": round(passes * flops / rate, 1),
+                "max |Δ| dB": apart,
+            }
+        )
+        print(rows[-1], flush=True)
     return rows
 
 
@@ -182,17 +177,17 @@ def main() -> None:
     parser.add_argument("--trials", nargs="+", type=int, default=[1, 10, 100])
     parser.add_argument("--excerpts", type=int, default=2, help="excerpts of the demo model (htdemucs size: 1)")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of an excerpt")
-    parser.add_argument("--plain", type=int, default=2, help="trials on which the straightforward way is timed")
+    parser.add_argument("--plain", type=int, default=4, help="trials on which the straightforward way is timed")
     parser.add_argument("--scored", nargs="+", default=["last", "every"], choices=["last", "every"])
     parser.add_argument("--precisions", nargs="+", default=["float32", "auto"])
     parser.add_argument("--json", type=Path, help="file of the result; default: benchmarks/results/study.json")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     rows: list[dict[str, Any]] = []
-    for name in options.models:
-        count, plain = (options.excerpts, options.plain) if name == "demo" else (1, 1)
-        case = Case(name, count, options.seconds, plain)
-        rows += compare(case, options.trials, options.precisions, options.scored)
+    precisions = dict.fromkeys(resolve_precision(name, torch.device("cpu")) for name in options.precisions)
+    for name, precision, scored in itertools.product(options.models, precisions, options.scored):
+        case = Case(name, options.excerpts if name == "demo" else 1, options.seconds, options.plain)
+        rows += compare(case, options.trials, precision, scored == "every")
     print(table(rows))
     write_result("study", rows, options.json)
 

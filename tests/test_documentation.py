@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.tables import generated
 from schedopt.cli import COMMANDS, call
 from schedopt.config import load_config
 from tests.models import RATE
@@ -236,3 +237,9 @@ def test_the_errors_that_are_explained_are_said() -> None:
     for message in quoted:
         pattern = r"[^\n]{0,90}?".join(re.escape(part) for part in message.strip("… ").split("…"))
         assert re.search(pattern, source), message
+
+
+def test_the_tables_of_the_benchmarks_are_those_of_their_results() -> None:
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert "<!-- result: study -->" in text
+    assert generated(text) == text, "run: python -m benchmarks.tables"

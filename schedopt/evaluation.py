@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,6 +54,13 @@ class Passes:
     def attributes(self, seconds: float) -> dict[str, float]:
         """As studies and trials keep them, with the time that they took."""
         return {"passes_run": self.run, "passes_saved": self.saved, "seconds": round(seconds, 3)}
+
+
+def refinement_of(key: Any) -> Hashable:
+    """Which refinement (`astuple` of it) a score of `Store.scores` belongs to."""
+    _, (_, refinement, _) = key
+    found: Hashable = refinement
+    return found
 
 
 @dataclass(frozen=True)

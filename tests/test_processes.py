@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import joblib
 import numpy as np
 import pytest
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import NDArray
 
-from schedopt.processes import in_processes
+from schedopt.processes import ParentGone, in_processes
+from tests.servers import environment
 
 HELD: list[NDArray[np.uint8]] = []
 
@@ -39,6 +45,41 @@ def test_arrays_lie_in_memory_once_and_stay_as_they_are() -> None:
     assert first == second
     assert not array.any()
     assert not os.path.exists(first)
+
+
+def blocked() -> bool:
+    """Whether Ctrl-C is kept from this process."""
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def die_once(marker: Path) -> int:
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 7
+
+
+def test_only_the_caller_hears_ctrl_c() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from tests.test_processes import *; print(in_processes([(blocked, (), {})] * 2, 2))"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+    )
+    assert done.stdout.strip() == "[True, True]"
+
+
+def test_a_killed_one_is_made_up_for_and_many_are_not(tmp_path: Path) -> None:
+    assert in_processes([(die_once, (tmp_path / "marker",), {})], 2) == [7]
+    with pytest.raises(TerminatedWorkerError):
+        in_processes([(die_once, (tmp_path / "other",), {})] * 2, 2, restarts=0)
+
+
+def test_a_process_notices_that_its_parent_is_gone() -> None:
+    assert not ParentGone(os.getppid())()
+    assert not ParentGone(os.getpid())(), "joblib may run a task in the caller"
+    assert ParentGone(2**30)()
 
 
 def test_ctrl_c_ends_them() -> None:

@@ -80,7 +80,7 @@ def call(argv: list[str]) -> int:
     # An interrupt in the middle of a query makes SQLAlchemy log a traceback while it closes its cursor.
     logging.getLogger("sqlalchemy").setLevel(logging.CRITICAL)
     try:
-        with _ended_by_sigterm():
+        with _ended_by_signals():
             result: Any = schedopt.main(args=argv, prog_name="schedopt", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("schedopt: interrupted; the same command carries on", err=True)
@@ -101,14 +101,18 @@ def call(argv: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """In here SIGTERM (of a batch system or a service manager) ends a command as cleanly as Ctrl-C does."""
+def _ended_by_signals() -> Iterator[None]:
+    """In here SIGTERM (of a batch system or a service manager) and SIGHUP (of a terminal that was closed) end a command
+    as cleanly as Ctrl-C does; what `nohup` has told to ignore SIGHUP goes on ignoring it."""
     if threading.current_thread() is not threading.main_thread():
         # Python lets only the main thread hear signals.
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    names = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    heard = [name for name in names if signal.getsignal(name) != signal.SIG_IGN]
+    before = [signal.signal(name, signal.default_int_handler) for name in heard]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for name, handler in zip(heard, before, strict=True):
+            signal.signal(name, handler)

@@ -15,7 +15,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import os
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -24,6 +27,7 @@ import numpy.typing as npt
 import torch
 
 from schedopt.data._resample import SAMPLE_RATE
+from schedopt.data._text import reason
 from schedopt.errors import DataError
 from schedopt.processes import in_processes
 from schedopt.types import STEMS, Excerpt, Track
@@ -56,7 +60,7 @@ def cut_excerpts(
     room for fewer excerpts gives fewer. With several `workers` each process reads one track after the other.
 
     Raises:
-        TerminatedWorkerError: a worker was killed.
+        TerminatedWorkerError: workers keep being killed.
         DataError: if the length is not usable or no track is left.
     """
     samples = round(seconds * SAMPLE_RATE) if math.isfinite(seconds) else 0
@@ -67,8 +71,12 @@ def cut_excerpts(
     if workers == 1:
         cuts = [_cut(track, samples, per_track, silence_db) for track in tracks]
     else:
-        tasks = [joblib.delayed(_cut_packed)(track, samples, per_track, silence_db) for track in tracks]
-        cuts = [([Excerpt.unpacked(fields) for fields in found], note) for found, note in in_processes(tasks, workers)]
+        with tempfile.TemporaryDirectory(prefix="schedopt-") as folder:
+            tasks = [
+                joblib.delayed(_cut_into)(Path(folder) / str(number), track, samples, per_track, silence_db)
+                for number, track in enumerate(tracks)
+            ]
+            cuts = [(list(map(_read_back, found)), note) for found, note in in_processes(tasks, workers)]
     for _, note in cuts:
         if note:
             log.warning("%s; left out", note)
@@ -105,9 +113,26 @@ def _cut(track: Track, samples: int, per_track: int, silence_db: float) -> tuple
     return found, "" if found else f"{track.name}: no stem sounds anywhere (above {silence_db:g} dBFS)"
 
 
-def _cut_packed(track: Track, samples: int, per_track: int, silence_db: float) -> tuple[list[dict[str, Any]], str]:
+def _cut_into(
+    path: Path, track: Track, samples: int, per_track: int, silence_db: float
+) -> tuple[list[dict[str, Any]], str]:
+    """`_cut` in another process, which leaves the samples in files whose names begin with `path`."""
     found, note = _cut(track, samples, per_track, silence_db)
-    return [excerpt.packed() for excerpt in found], note
+    packed = []
+    for number, excerpt in enumerate(found):
+        place = f"{path}-{number}.npy"
+        try:
+            np.save(place, excerpt.references.numpy())
+        except OSError as error:
+            raise DataError(f"{place}: the excerpt cannot be written: {reason(error)}; set TMPDIR") from None
+        packed.append({**excerpt.packed(), "references": place})
+    return packed, note
+
+
+def _read_back(packed: dict[str, Any]) -> Excerpt:
+    references = np.load(packed["references"])
+    os.unlink(packed["references"])
+    return Excerpt.unpacked({**packed, "references": references})
 
 
 def _scan(track: Track, length: int) -> Powers:

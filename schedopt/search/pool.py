@@ -6,11 +6,12 @@ that they are the study's, and add trials until the study is complete or `stop` 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import lru_cache
 from pickle import PicklingError
 from typing import Any
@@ -22,8 +23,8 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from schedopt.config import DataSection, SeparatorSection, StoreSection, StudyConfig, StudySection
 from schedopt.errors import SchedoptError, StudyError
-from schedopt.evaluation import Passes
-from schedopt.processes import Task, in_processes, threads_each
+from schedopt.evaluation import Passes, refinement_of
+from schedopt.processes import ParentGone, Task, in_processes, threads_each
 from schedopt.schedules import Schedule
 from schedopt.search.faults import set_hurried
 from schedopt.search.loop import release_interrupted, work
@@ -33,9 +34,6 @@ from schedopt.search.storage import open_storage
 from schedopt.search.study import check_same, identity, study_name
 from schedopt.search.workbench import KILLED, Workbench
 from schedopt.types import Excerpt
-
-MAX_RESTARTS = 3
-"""How often a pool is made anew after one of its workers was killed (out of memory, kill −9)."""
 
 Stop = Callable[[], bool]
 """Asked between excerpts: whether the worker is to end. It crosses to the worker's process."""
@@ -101,7 +99,7 @@ class Pool:
         """
         set_hurried(False)
         try:
-            self._run([joblib.delayed(_run_or_exit)(job, self._stop()) for job in self._jobs(target)], report)
+            self._run([joblib.delayed(run_worker)(job, self._stop()) for job in self._jobs(target)], report)
         except BaseException:
             release_interrupted(study)
             raise
@@ -121,12 +119,11 @@ class Pool:
             for device in devices_for(self._workers, config.separator.device)
         ]
 
-    def _run(self, tasks: Sequence[Task], tick: Callable[[], None], restarts: int = MAX_RESTARTS) -> list[Any]:
+    def _run(self, tasks: Sequence[Task], tick: Callable[[], None]) -> list[Any]:
         try:
             return in_processes(tasks, self._workers, tick)
         except TerminatedWorkerError as error:
-            if not restarts:
-                raise StudyError(KILLED) from error
+            raise StudyError(KILLED) from error
         except PicklingError as error:
             # Loky hides behind it what joblib met when it wrote the arrays down.
             if os.strerror(errno.ENOSPC) not in str(error.__cause__):
@@ -136,24 +133,6 @@ class Pool:
                 f"no room to share {size:.1f} GiB of excerpts with the workers; "
                 "set JOBLIB_TEMP_FOLDER to a folder that has it"
             ) from None
-        return self._run(tasks, tick, restarts - 1)
-
-
-@dataclass(frozen=True)
-class ParentGone:
-    """Whether the process that started this one has ended (kill −9): nobody would stop the worker then."""
-
-    parent: int
-
-    def __call__(self) -> bool:
-        return os.getppid() != self.parent
-
-
-def _run_or_exit(job: Job, stop: Stop) -> None:
-    """`run_worker` in a process that loky would keep for minutes after its parent has gone."""
-    run_worker(job, stop)
-    if stop():
-        os._exit(1)
 
 
 def _rehearse(
@@ -162,11 +141,12 @@ def _rehearse(
     """A worker's part of `Pool.rehearse`: the scores of its store, and what they cost."""
     bench, objective = _begin(job, stop)
     before = objective.passes()
-    try:
+    with contextlib.suppress(KeyboardInterrupt):  # from between two excerpts; nobody is there to be answered
         objective.rehearse(schedules, units)
-    except KeyboardInterrupt:
-        os._exit(1)
-    return bench.store.scores, objective.passes() - before
+    # The store may hold the trials of other targets too.
+    mine = {astuple(evaluator.refinement) for evaluator in objective.evaluators}
+    scores = {key: score for key, score in bench.store.scores.items() if refinement_of(key) in mine}
+    return scores, objective.passes() - before
 
 
 def devices_for(workers: int, device: str) -> Sequence[str]:
@@ -219,7 +199,7 @@ def _begin(job: Job, stop: Stop) -> tuple[Workbench, Objective]:
         # Anew for every job: the memory that the last one's lay in is then free.
         bench = dataclasses.replace(bench, excerpts=[Excerpt.unpacked(fields) for fields in job.excerpts])
     bench.store.scores.update(job.scores)
-    return bench, bench.objective(job.target, end_here)
+    return bench, bench.objective(job.target, end_here, note=False)
 
 
 @lru_cache(maxsize=1)

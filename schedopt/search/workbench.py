@@ -69,8 +69,11 @@ class Workbench:
                 raise StudyError(KILLED) from None
         return cls(config, separator, excerpts, make_store(config.store))
 
-    def objective(self, target: str, on_excerpt: OnExcerpt | None = None) -> Objective:
-        """The objective of the study of `target` (a stem, or `all` for one schedule shared by all stems)."""
+    def objective(self, target: str, on_excerpt: OnExcerpt | None = None, *, note: bool = True) -> Objective:
+        """The objective of the study of `target` (a stem, or `all` for one schedule shared by all stems).
+
+        `note`: say which excerpts are left out.
+        """
         config = self.config
         stems = self.separator.stems if target == "all" else (target,)
         shared = len(config.refinement.targets) > 1 or target == "all"
@@ -87,7 +90,7 @@ class Workbench:
             for stem in stems
         ]
         for evaluator in evaluators:
-            if evaluator.left_out:
+            if note and evaluator.left_out:
                 names = ", ".join(excerpt.name for excerpt in evaluator.left_out)
                 log.warning(
                     "%s is silent in %d of %d excerpts, which are left out of its mean: %s",

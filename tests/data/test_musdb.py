@@ -51,7 +51,7 @@ def test_the_real_excerpt_is_read_as_musdb_stores_it(tmp_path: Path, caplog: pyt
 
 def test_excerpts_of_the_real_track_have_all_stems(tmp_path: Path) -> None:
     put(tmp_path / "test")
-    (excerpt,) = cut_excerpts(load_tracks(f"musdb:{tmp_path}", "held-out"), 2.0)
+    (excerpt,) = cut_excerpts(load_tracks(f"musdb:{tmp_path}", "held-out"), 2.0, workers=2)
     assert excerpt.audible == set(STEMS)
     assert excerpt.references.shape == (4, 2, 88_200)
     # AAC's stems do not add up to its mixture; ours is their sum

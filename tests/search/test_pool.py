@@ -16,13 +16,15 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from schedopt.config import load_config
+from schedopt.config import StoreSection, load_config
 from schedopt.errors import StudyError
+from schedopt.schedules import line, zeros
 from schedopt.search import pool
-from schedopt.search.pool import ParentGone, Pool, devices_for
+from schedopt.search.pool import Pool, devices_for
 from schedopt.search.run import open_study
 from schedopt.search.storage import open_storage
 from schedopt.search.workbench import Workbench
+from schedopt.store import Store
 from tests.models import noise_excerpt
 from tests.servers import small_disk, wait_for
 from tests.studies import write_study
@@ -68,6 +70,23 @@ def test_two_workers_share_a_study_and_find_what_one_would(tmp_path: Path) -> No
     for trial in study.get_trials(states=(TrialState.COMPLETE,))[-12:]:
         betas = undisturbed.family.make(trial.params, undisturbed.resolution)
         assert trial.value == pytest.approx(undisturbed.outcome(betas).value, abs=1e-6)
+
+
+def test_references_scored_by_several_cost_and_are_what_one_would_say(tmp_path: Path) -> None:
+    bench, _ = prepared(tmp_path, 8)
+    config = bench.config.model_copy(update={"store": StoreSection(disk=0)})
+    bench = dataclasses.replace(bench, config=config, store=Store())
+    references = [line(2), zeros(2)]
+    alone = bench.objective("vocals")
+    expected = [alone.outcome(betas) for betas in references]
+    together = dataclasses.replace(bench, store=Store())
+    objective = together.objective("vocals")
+    Pool(together).rehearse(objective, "vocals", references)
+    run = objective.passes().run
+    found = [objective.outcome(betas) for betas in references]
+    assert [outcome.by_step for outcome in found] == [pytest.approx(o.by_step, abs=1e-6) for o in expected]
+    assert run == 2 * 3, "a pass on the mixture and two steps for each excerpt; β = 0 costs nothing under this rule"
+    assert objective.passes() == alone.passes()
 
 
 def _owners(study: optuna.Study) -> set[int]:
@@ -119,8 +138,3 @@ def test_devices_are_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(devices_for(3, "auto")) == ["cuda:0", "cuda:1", "cuda:0"]
     assert list(devices_for(2, "cuda:1")) == ["cuda:1", "cuda:1"]
     assert list(devices_for(2, "cpu")) == ["cpu", "cpu"]
-
-
-def test_a_worker_notices_that_its_parent_is_gone() -> None:
-    assert not ParentGone(os.getppid())()
-    assert ParentGone(os.getpid())()

@@ -38,7 +38,9 @@ def plain_seconds(name: str, device: str, seconds: float, repeats: int) -> float
     return best_of(repeats, plainly)
 
 
-def rows_of(name: str, device: str, batches: Sequence[int], seconds: float, repeats: int) -> list[dict[str, Any]]:
+def rows_of(
+    name: str, device: str, precisions: Sequence[str], batches: Sequence[int], seconds: float, repeats: int
+) -> list[dict[str, Any]]:
     """A row for `apply_model`, and one for each precision and batch of ours."""
     place = torch.device(device)
     (excerpt,) = excerpts(1, seconds)
@@ -53,7 +55,7 @@ def rows_of(name: str, device: str, batches: Sequence[int], seconds: float, repe
         _row(name, device, "apply_model", "float32", 1, seconds / plain, 1.0, flops / plain / rates["float32"], None)
     ]
     exact = Separator.from_model(model, device=device)(mixture[None])[0]
-    for precision in ("float32", "bfloat16"):
+    for precision in precisions:
         for batch in batches:
             separator = Separator.from_model(model, device=device, precision=precision, batch_segments=batch)
             found = separator(mixture[None])[0]
@@ -100,6 +102,7 @@ def _row(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", nargs="+", default=["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32])
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--repeats", type=int, default=2)
@@ -110,7 +113,7 @@ def main() -> None:
         row
         for name in options.models
         for device in options.devices
-        for row in rows_of(name, device, options.batches, options.seconds, options.repeats)
+        for row in rows_of(name, device, options.precisions, options.batches, options.seconds, options.repeats)
     ]
     print(table(rows))
     write_result("separate", rows, options.json)

@@ -67,7 +67,7 @@ def table(rows: Sequence[Row]) -> str:
     if not rows:
         return "(no rows)"
     head = list(rows[0])
-    cells = [head, *([_cell(row.get(name)) for name in head] for row in rows)]
+    cells = [[name.replace("|", "\\|") for name in head], *([_cell(row.get(name)) for name in head] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
     lines = [
         "| " + " | ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) + " |" for line in cells

@@ -149,6 +149,8 @@ def _run(command: Command, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
     assert command[:2] == ("python", "-m"), f"neither run nor listed in NOT_RUN: {' '.join(command)}"
     # Benchmarks take minutes; that they are there and answer is what the documentation promises.
     monkeypatch.setattr(sys, "argv", [*command[2:], "--help"])
+    # A module that a test has imported is not run under another name.
+    monkeypatch.delitem(sys.modules, command[2], raising=False)
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(command[2], run_name="__main__")
     return ended.value.code

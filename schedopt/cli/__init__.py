@@ -108,8 +108,9 @@ def _ended_by_signals() -> Iterator[None]:
         # Python lets only the main thread hear signals.
         yield
         return
-    names = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    heard = [name for name in names if signal.getsignal(name) != signal.SIG_IGN]
+    heard = [signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        heard.append(signal.SIGHUP)
     before = [signal.signal(name, signal.default_int_handler) for name in heard]
     try:
         yield

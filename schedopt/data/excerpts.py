@@ -131,6 +131,7 @@ def _cut_into(
 
 def _read_back(packed: dict[str, Any]) -> Excerpt:
     references = np.load(packed["references"])
+    # At once: where the folder lies in memory there would be two of all excerpts.
     os.unlink(packed["references"])
     return Excerpt.unpacked({**packed, "references": references})
 

@@ -110,9 +110,6 @@ class PairedPruner(BasePruner):
     """
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        # Here, since it takes a second of every command's start.
-        import scipy.stats
-
         try:
             best = study.best_trial.intermediate_values
         except ValueError:  # no completed trial yet
@@ -121,6 +118,9 @@ class PairedPruner(BasePruner):
         differences = [value - other for value, other in pairs if value != other]
         if len(differences) < 2 or not np.all(np.isfinite(differences)) or np.mean(differences) >= 0:
             return False
+        # Here, since it takes a second of every command's start.
+        import scipy.stats
+
         return bool(scipy.stats.wilcoxon(differences, alternative="less").pvalue < P_THRESHOLD)
 
 

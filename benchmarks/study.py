@@ -34,7 +34,6 @@ from schedopt.schedules import Schedule
 from schedopt.search.samplers import make_sampler
 from schedopt.search.space import suggest
 from schedopt.separator import Separator
-from schedopt.separator._device import resolve_precision
 from schedopt.store import Store
 from schedopt.trajectory import Refinement
 from schedopt.types import STEMS, Excerpt
@@ -83,7 +82,7 @@ def plain_trial(case: Case, betas: Schedule, every_step: bool) -> tuple[float, A
     """Seconds and value of one trial in the straightforward way; model and excerpts are at hand."""
     model, music = _at_hand(case)
     began = time.perf_counter()
-    value = np.mean([_plain_trial(model, excerpt, betas, every_step) for excerpt in music], axis=0)
+    value = np.mean([_plain_scores(model, excerpt, betas, every_step) for excerpt in music], axis=0)
     return time.perf_counter() - began, value
 
 
@@ -92,7 +91,7 @@ def _at_hand(case: Case) -> tuple[Model, Sequence[Excerpt]]:
     return case.model(), case.excerpts()
 
 
-def _plain_trial(model: Model, excerpt: Excerpt, betas: Schedule, every_step: bool) -> list[float]:
+def _plain_scores(model: Model, excerpt: Excerpt, betas: Schedule, every_step: bool) -> list[float]:
     y = mix(excerpt.references)
     k = STEMS.index(TARGET)
     estimates = _plain_pass(model, y)
@@ -127,10 +126,9 @@ def _plain_sdr(excerpt: Excerpt, estimates: torch.Tensor, k: int) -> float:
     return float(np.mean(by_channel))
 
 
-def compare(case: Case, trials: Sequence[int], precision: str, every_step: bool) -> list[dict[str, Any]]:
-    """A row for each number of trials."""
+def compare(case: Case, separator: Separator, trials: Sequence[int], every_step: bool) -> list[dict[str, Any]]:
+    """A row for each number of trials; `separator` is the case's model."""
     model, music = case.model(), case.excerpts()
-    separator = Separator.from_model(model, device="cpu", precision=precision)
     schedules = propose(config(max(trials)), max(trials))
     # Bound by the operations of the passes that no sharing saves, at the rate of a plain matrix product.
     flops, rate = operations(model, mix(music[0].references)), product_rate(torch.device("cpu"), torch.float32)
@@ -184,10 +182,13 @@ def main() -> None:
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     rows: list[dict[str, Any]] = []
-    precisions = dict.fromkeys(resolve_precision(name, torch.device("cpu")) for name in options.precisions)
-    for name, precision, scored in itertools.product(options.models, precisions, options.scored):
+    for name in options.models:
         case = Case(name, options.excerpts if name == "demo" else 1, options.seconds, options.plain)
-        rows += compare(case, options.trials, precision, scored == "every")
+        found = [Separator.from_model(case.model(), device="cpu", precision=kind) for kind in options.precisions]
+        # What `auto` stands for may be among them already.
+        separators = {separator.precision: separator for separator in found}
+        for separator, scored in itertools.product(separators.values(), options.scored):
+            rows += compare(case, separator, options.trials, scored == "every")
     print(table(rows))
     write_result("study", rows, options.json)
 

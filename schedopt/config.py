@@ -63,6 +63,8 @@ Name = Annotated[str, AfterValidator(_file_name)]
 Range = Annotated[tuple[float, float], Strict(False), BeforeValidator(_pair)]
 Stems = Annotated[tuple[str, ...], Strict(False)]
 
+Pruner = Literal["none", "median", "percentile", "successive-halving", "hyperband", "wilcoxon", "predictive"]
+
 
 class Section(BaseModel):
     """Strict: `true` is no number, `"5"` neither, and no number is infinite."""
@@ -184,8 +186,10 @@ class ScheduleSection(Section):
 
 class SearchSection(Section):
     sampler: Literal["random", "grid", "tpe", "cmaes", "gp", "qmc"] = Field("tpe", description="Optuna's sampler")
-    pruner: Literal["none", "median", "percentile", "successive-halving", "hyperband", "wilcoxon"] = Field(
-        "wilcoxon", description="Optuna's pruner; wilcoxon compares excerpt by excerpt with the best trial"
+    pruner: Pruner = Field(
+        "predictive",
+        description="ends hopeless trials early: wilcoxon compares with the best one excerpt by excerpt, predictive "
+        "predicts the others too, the rest compare running means",
     )
     metric: Literal["sdr", "si_sdr", "snr"] = Field("sdr", description="what is averaged, in dB")
     choose: Literal["lower-bound", "best"] = Field(

@@ -23,7 +23,7 @@ def test_only_the_name_is_required(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, '[study]\nname = "mine"\n'))
     assert config.study.storage == "sqlite:///studies/schedopt.db"
     assert config.refinement.targets == ("vocals",)
-    assert config.schedule.resolution == 0.05
+    assert config.schedule.resolution == 0.1
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

@@ -11,6 +11,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from schedopt.config import FINEST
 from schedopt.evaluation import Evaluator, Passes, Scores, mean_over_tracks
 from schedopt.schedules import Family, Schedule
 from schedopt.search.choice import would_be_best
@@ -152,19 +153,22 @@ class Objective:
     def _run(self, trial: optuna.Trial, betas: Schedule) -> Outcome:
         """Score excerpt after excerpt, reporting each, until done or pruned."""
         done: list[dict[int, Scores]] = [{} for _ in self.evaluators]
-        order = self._order(trial.number)
-        outcome = None
+        order = self._order(betas)
+        outcome, unreported = None, {}
         for count, unit in enumerate(order, 1):
             latest = self._score_unit(unit, betas, done)
             outcome = self._outcome_of(done)
+            unreported[unit] = latest
             # With targets that sound in different excerpts the first ones may not cover all targets yet.
             if outcome is not None and self.pruner != "none":
                 # Gains, not scores: excerpts differ in score by far more than schedules do, so a mean over some of
                 # them would say which excerpts came first.
                 if pairs_excerpts(self.pruner):
-                    trial.report(float(np.mean([part[outcome.steps] - part[0] for part in latest])), step=unit)
+                    for one, parts in unreported.items():
+                        trial.report(float(np.mean([part[outcome.steps] - part[0] for part in parts])), step=one)
                 else:
                     trial.report(outcome.gain, step=count)
+                unreported.clear()
             if self.on_excerpt is not None:
                 self.on_excerpt(count, len(order))
             if count < len(order) and self._may_prune(trial) and trial.should_prune():
@@ -172,10 +176,11 @@ class Objective:
         assert outcome is not None
         return outcome
 
-    def _order(self, number: int) -> list[int]:
-        """Order of excerpts: each trial's own where excerpts are paired (the Wilcoxon test wants it), else the
-        same for all trials, since running means compare only over the same excerpts."""
-        key = [self.seed, number] if pairs_excerpts(self.pruner) else [self.seed]
+    def _order(self, betas: Schedule) -> list[int]:
+        """Order of excerpts: where they are paired, trials that begin alike have the same, so that those given up
+        share their passes, and others another one, so that no excerpt always comes first. Running means compare only
+        over the same excerpts, so there all trials have the same."""
+        key = [self.seed, round(betas[0] / FINEST)] if pairs_excerpts(self.pruner) else [self.seed]
         return [int(i) for i in np.random.default_rng(key).permutation(len(self.units))]
 
     def _may_prune(self, trial: optuna.Trial) -> bool:

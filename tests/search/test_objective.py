@@ -1,0 +1,53 @@
+"""The objective: what a trial reports to the pruner, and in which order it takes the excerpts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+
+from schedopt.config import make_config
+from schedopt.schedules import Schedule
+from schedopt.search.objective import Objective
+from schedopt.search.workbench import Workbench
+from schedopt.store import Store
+from tests.models import noise_excerpt, tiny_separator
+
+
+def objective(target: str, silent: dict[int, tuple[str, ...]], pruner: str) -> Objective:
+    excerpts = [noise_excerpt(seed, silent=silent.get(seed, ())) for seed in range(4)]
+    config = make_config({"study": {"name": "m"}, "refinement": {"steps": 2}, "search": {"pruner": pruner}})
+    return Workbench(config, tiny_separator(), excerpts, Store()).objective(target, note=False)
+
+
+def order_of(made: Objective, betas: Schedule) -> list[int]:
+    """The excerpts of one trial in the order in which they were reported."""
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial(dict(zip(("start", "end"), betas, strict=True)))
+    study.optimize(made, n_trials=1)
+    return list(study.trials[0].intermediate_values)
+
+
+def test_every_excerpt_is_reported_whatever_is_silent_in_it() -> None:
+    # Whichever excerpt comes first, one target is silent in it, so there is no score of all targets yet.
+    silent: dict[int, Any] = {0: ("vocals",), 1: ("bass",), 2: ("drums",), 3: ("other",)}
+    made = objective("all", silent, "predictive")
+    study = optuna.create_study(direction="maximize")
+    study.optimize(made, n_trials=3)
+    assert [sorted(trial.intermediate_values) for trial in study.trials] == [[0, 1, 2, 3]] * 3
+
+
+def test_trials_that_begin_alike_take_the_excerpts_in_the_same_order() -> None:
+    made = objective("vocals", {}, "predictive")
+    orders = {start: {tuple(order_of(made, (start, end))) for end in (0.0, 1.0)} for start in (0.0, 0.1, 0.2, 0.3)}
+    assert all(len(found) == 1 for found in orders.values())
+    assert len(set.union(*orders.values())) > 1
+
+
+def test_running_means_are_reported_by_the_number_of_excerpts() -> None:
+    made = objective("vocals", {}, "median")
+    study = optuna.create_study(direction="maximize")
+    study.optimize(made, n_trials=1)
+    (trial,) = study.trials
+    assert list(trial.intermediate_values) == [1, 2, 3, 4]
+    assert trial.intermediate_values[4] == trial.user_attrs["gain"]

@@ -20,7 +20,7 @@ import numpy as np
 import optuna
 
 from benchmarks._harness import table, write_result
-from benchmarks.samplers import CASES, STEPS, StandIn, config, possible
+from benchmarks.samplers import CASES, STEPS, Made, config, possible
 from schedopt.evaluation import LASTING_STEPS
 from schedopt.schedules import Schedule
 from schedopt.search.samplers import make_sampler
@@ -32,7 +32,7 @@ STATES = (None, 30, 6)
 
 def proposals(case: str, resolution: float, batch: int, seed: int, trials: int) -> tuple[list[list[Schedule]], float]:
     """The schedules of each batch, and the share (%) of the possible gain that the best has."""
-    settings, stand_in = config(case, "tpe", "none", resolution, seed), StandIn(seed)
+    settings, stand_in = config(case, "tpe", "none", resolution, seed), Made(seed)
     family = settings.family()
     study = optuna.create_study(direction="maximize", sampler=make_sampler(settings))
     batches = []
@@ -42,7 +42,7 @@ def proposals(case: str, resolution: float, batch: int, seed: int, trials: int) 
         for trial, betas in zip(drawn, schedules, strict=True):
             study.tell(trial, stand_in.value(betas))
         batches.append(schedules)
-    baseline = stand_in.value(np.zeros(STEPS))
+    baseline = stand_in.value((0.0,) * STEPS)
     share = (study.best_value - baseline) / (possible(stand_in, settings) - baseline)
     return batches, 100 * share
 

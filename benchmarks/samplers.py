@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,9 +25,10 @@ from scipy.optimize import differential_evolution
 from benchmarks._harness import table, write_result
 from schedopt.config import StudyConfig, make_config
 from schedopt.evaluation import Evaluator, Passes, Scores
-from schedopt.schedules import Schedule
+from schedopt.schedules import DEFAULT_RESOLUTION, Schedule
 from schedopt.search.objective import Objective
-from schedopt.search.samplers import make_pruner, make_sampler
+from schedopt.search.pruners import make_pruner
+from schedopt.search.samplers import make_sampler
 
 STEPS = 5
 EXCERPTS = 16
@@ -42,40 +42,50 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass
 class StandIn:
-    """An evaluator with made scores; the same interface as `Evaluator` as far as `Objective` looks."""
+    """An evaluator whose scores cost nothing; the same interface as `Evaluator` as far as `Objective` looks.
 
-    seed: int
-    passes: Passes = field(default_factory=Passes)
+    It counts the passes that the separator would have run. `excerpts`: their number, of one track each.
+    """
 
-    def __post_init__(self) -> None:
-        rng = np.random.default_rng(self.seed)
+    def __init__(self, excerpts: int) -> None:
+        self.passes = Passes()
+        self.tracks = [f"track {e}" for e in range(excerpts)]
+        self.tasks = [SimpleNamespace(excerpt=SimpleNamespace(fingerprint=name)) for name in self.tracks]
+        self._seen: set[tuple[int, Schedule]] = set()
+
+    def by_step(self, betas: Schedule) -> Scores:
+        """(excerpts, N+1)."""
+        raise NotImplementedError
+
+    def scores(self, betas: Schedule, indices: Sequence[int] | None = None) -> Scores:
+        chosen = list(range(len(self.tracks))) if indices is None else list(indices)
+        for e in chosen:
+            fresh = [n for n in range(len(betas) + 1) if (e, betas[:n]) not in self._seen]
+            self._seen |= {(e, betas[:n]) for n in fresh}
+            self.passes.run += len(fresh)
+        return self.by_step(betas)[chosen]
+
+
+class Made(StandIn):
+    """Made scores whose best schedule is known."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(EXCERPTS)
+        rng = np.random.default_rng(seed)
         curve = np.linspace(rng.uniform(0.1, 0.7), rng.uniform(0.1, 0.7), STEPS) + rng.normal(0, 0.05, STEPS)
         self.base = rng.normal(8, 3, EXCERPTS)
         self.optima = np.clip(curve + rng.normal(0, 0.15, (EXCERPTS, STEPS)), 0, 1)
         self.weights = rng.gamma(4, 0.02, EXCERPTS)[:, None] * np.linspace(1, 0.6, STEPS)
-        self.tracks = [f"track {e}" for e in range(EXCERPTS)]
-        self.tasks = [SimpleNamespace(excerpt=SimpleNamespace(fingerprint=name)) for name in self.tracks]
-        self._seen: set[tuple[int, Schedule]] = set()
 
-    def scores(self, betas: Schedule, indices: Sequence[int] | None = None) -> Scores:
-        chosen = list(range(EXCERPTS)) if indices is None else list(indices)
-        for e in chosen:
-            fresh = [n for n in range(STEPS + 1) if (e, betas[:n]) not in self._seen]
-            self._seen |= {(e, betas[:n]) for n in fresh}
-            self.passes.run += len(fresh)
-        by_step = self.by_step(np.asarray(betas))
-        return by_step[chosen]
-
-    def by_step(self, betas: Any) -> Scores:
+    def by_step(self, betas: Schedule) -> Scores:
         """(excerpts, N+1): gains add up over the steps; β = 0 gains nothing."""
-        gain = self.weights * (self.optima**2 - (betas - self.optima) ** 2) / WIDTH**2
+        gain = self.weights * (self.optima**2 - (np.asarray(betas) - self.optima) ** 2) / WIDTH**2
         steps = np.concatenate([np.zeros((EXCERPTS, 1)), np.cumsum(gain, axis=1)], axis=1)
         return np.asarray(self.base[:, None] + steps)
 
-    def value(self, betas: Any) -> float:
-        return float(self.by_step(np.asarray(betas))[:, -1].mean())
+    def value(self, betas: Schedule) -> float:
+        return float(self.by_step(betas)[:, -1].mean())
 
 
 def config(case: str, sampler: str, pruner: str, resolution: float, seed: int) -> StudyConfig:
@@ -89,7 +99,7 @@ def config(case: str, sampler: str, pruner: str, resolution: float, seed: int) -
     )
 
 
-def possible(stand_in: StandIn, settings: StudyConfig) -> float:
+def possible(stand_in: Made, settings: StudyConfig) -> float:
     """The best value in the family."""
     family = settings.family()
     names = list(family.space)
@@ -105,8 +115,8 @@ def possible(stand_in: StandIn, settings: StudyConfig) -> float:
 def passes_needed(case: str, sampler: str, pruner: str, resolution: float, seed: int, trials: int) -> float:
     """Passes until 95 % of the possible gain, or infinity."""
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    settings, stand_in = config(case, sampler, pruner, resolution, seed), StandIn(seed)
-    baseline = stand_in.value(np.zeros(STEPS))
+    settings, stand_in = config(case, sampler, pruner, resolution, seed), Made(seed)
+    baseline = stand_in.value((0.0,) * STEPS)
     goal = baseline + 0.95 * (possible(stand_in, settings) - baseline)
     objective = Objective(
         [cast(Evaluator, stand_in)],
@@ -132,12 +142,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--resolutions", type=float, nargs="+", default=[0.05])
+    parser.add_argument("--resolutions", type=float, nargs="+", default=[DEFAULT_RESOLUTION])
     parser.add_argument("--samplers", nargs="+", default=["tpe", "random", "qmc", "cmaes", "grid", "gp"])
     parser.add_argument(
         "--pruners",
         nargs="+",
-        default=["none", "wilcoxon", "median", "percentile", "hyperband", "successive-halving"],
+        default=["none", "predictive", "wilcoxon", "median", "percentile", "hyperband", "successive-halving"],
         help="the first two with every sampler, the others with the first sampler",
     )
     parser.add_argument("--json", type=Path, help="file of the result; default: benchmarks/results/samplers.json")

@@ -29,7 +29,8 @@ from schedopt.schedules import Schedule
 from schedopt.search.faults import set_hurried
 from schedopt.search.loop import release_interrupted, work
 from schedopt.search.objective import Objective
-from schedopt.search.samplers import make_pruner, make_sampler
+from schedopt.search.pruners import make_pruner
+from schedopt.search.samplers import make_sampler
 from schedopt.search.storage import open_storage
 from schedopt.search.study import check_same, identity, study_name
 from schedopt.search.workbench import KILLED, Workbench

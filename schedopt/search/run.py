@@ -20,7 +20,8 @@ from schedopt.search.faults import STORAGE_FAULTS, one_line
 from schedopt.search.loop import work
 from schedopt.search.objective import Objective, Outcome
 from schedopt.search.pool import Pool
-from schedopt.search.samplers import make_pruner, make_sampler
+from schedopt.search.pruners import make_pruner
+from schedopt.search.samplers import make_sampler
 from schedopt.search.space import enqueue
 from schedopt.search.storage import open_storage, shown, start_lock
 from schedopt.search.study import Summary, create_or_load, identity, study_name, summarize

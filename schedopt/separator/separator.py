@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,6 +22,8 @@ from schedopt.separator._segments import Cut, Network, cut_for, separate_segment
 from schedopt.separator._stream import Delayed, Level, Part, Wave, average, stream_segments
 
 Notify = Callable[[int, int, int, Literal["start", "end"]], None]
+
+log = logging.getLogger("schedopt")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +71,8 @@ class Separator:
     ) -> Separator:
         """A separator of `model`, one of demucs' classes or its bag; other arguments as `load_separator`'s.
 
+        Where the device is `auto` and no CPU, a short pass shows whether it can run this model; else the CPU does.
+
         Args:
             adopt: take the model itself (moved to the device, in eval mode, frozen) instead of a copy.
 
@@ -75,18 +80,19 @@ class Separator:
             SeparatorError: an argument that cannot be used.
         """
         place = resolve_device(device)
-        kind = resolve_precision(precision, place)
+        given, kind = model, resolve_precision(precision, place)
         batch = batch_for(place) if batch_segments is None else batch_segments
         if batch < 1:
             raise SeparatorError(f"batch_segments {batch} is not at least 1")
         if place.type == "cpu":
             keep_freed_memory()
         model = model if adopt else copy.deepcopy(model)
-        model.to(place).eval().requires_grad_(False)
+        model.eval().requires_grad_(False)
         bag = bag_of(model, name)
         cuts = tuple(cut_for(one, overlap, segment) for one in bag.models)
         weights = weights_fingerprint(bag)
-        return cls(
+        model.to(place)
+        made = cls(
             name=name,
             stems=bag.stems,
             sample_rate=bag.sample_rate,
@@ -99,6 +105,28 @@ class Separator:
             _bag=bag,
             _cuts=cuts,
         )
+        reason = made._fails() if device == "auto" and place.type != "cpu" else None
+        if reason is None:
+            return made
+        log.warning("%s does not run on %s and runs on the CPU instead: %s", name, place.type, reason)
+        return cls.from_model(
+            given,
+            name=name,
+            device="cpu",
+            precision=precision,
+            overlap=overlap,
+            segment=segment,
+            batch_segments=batch_segments,
+            adopt=adopt,
+        )
+
+    def _fails(self) -> str | None:
+        """Why a short pass does not work on this device (an operation that it lacks, too little memory), or None."""
+        noise = torch.randn(1, self.channels, self.sample_rate // 10, generator=torch.Generator().manual_seed(0))
+        try:
+            return None if bool(self(noise).isfinite().all()) else "its estimates are not finite"
+        except (RuntimeError, TypeError, SeparatorError) as error:
+            return str(error).partition("\n")[0]
 
     def __call__(self, mixtures: Tensor, *, shift: int = 0, stems: Sequence[str] | None = None) -> Tensor:
         """Estimates of the stems of each mixture; costs one pass per mixture.

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from schedopt.errors import SeparatorError
-from schedopt.separator import _device, resolve_device, resolve_precision
+from schedopt.separator import Separator, _device, resolve_device, resolve_precision
+from tests.models import tiny_hdemucs, tiny_separator
 
 
 @pytest.fixture
@@ -65,3 +66,16 @@ def test_precision_by_name() -> None:
     with pytest.raises(SeparatorError, match="mps runs in float32"):
         resolve_precision("bfloat16", torch.device("mps"))
     assert resolve_precision("auto", torch.device("mps")) == "float32"
+
+
+def test_auto_leaves_a_device_that_cannot_run_the_model(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Torch's device without memory takes any model, and its estimates cannot be read.
+    monkeypatch.setattr(_device, "_best", lambda: "meta")
+    separator = Separator.from_model(tiny_hdemucs(), name="tiny", device="auto")
+    (line,) = caplog.messages
+    assert line.startswith("tiny does not run on meta and runs on the CPU instead: ")
+    assert separator.device.type == "cpu"
+    mixture = torch.randn(1, 2, 4000, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(separator(mixture), tiny_separator()(mixture))

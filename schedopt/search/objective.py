@@ -154,6 +154,8 @@ class Objective:
         """Score excerpt after excerpt, reporting each, until done or pruned."""
         done: list[dict[int, Scores]] = [{} for _ in self.evaluators]
         order = self._order(betas)
+        # What is reported last is shown as the value of a pruned trial, beside the others' values.
+        one_pass = trial.study.user_attrs.get("baseline", {}).get("value", 0.0)
         outcome, unreported = None, {}
         for count, unit in enumerate(order, 1):
             latest = self._score_unit(unit, betas, done)
@@ -165,9 +167,10 @@ class Objective:
                 # them would say which excerpts came first.
                 if pairs_excerpts(self.pruner):
                     for one, parts in unreported.items():
-                        trial.report(float(np.mean([part[outcome.steps] - part[0] for part in parts])), step=one)
+                        gain = float(np.mean([part[outcome.steps] - part[0] for part in parts]))
+                        trial.report(one_pass + gain, step=one)
                 else:
-                    trial.report(outcome.gain, step=count)
+                    trial.report(one_pass + outcome.gain, step=count)
                 unreported.clear()
             if self.on_excerpt is not None:
                 self.on_excerpt(count, len(order))

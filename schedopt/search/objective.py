@@ -15,7 +15,7 @@ from schedopt.config import FINEST
 from schedopt.evaluation import Evaluator, Passes, Scores, mean_over_tracks
 from schedopt.schedules import Family, Schedule
 from schedopt.search.choice import would_be_best
-from schedopt.search.pruners import pairs_excerpts
+from schedopt.search.pruners import paired_value, pairs_excerpts
 from schedopt.search.space import suggest, suggest_steps
 from schedopt.search.study import zeros_by_track
 
@@ -154,9 +154,9 @@ class Objective:
         """Score excerpt after excerpt, reporting each, until done or pruned."""
         done: list[dict[int, Scores]] = [{} for _ in self.evaluators]
         order = self._order(betas)
-        # What is reported last is shown as the value of a pruned trial, beside the others' values.
         one_pass = trial.study.user_attrs.get("baseline", {}).get("value", 0.0)
         outcome, unreported = None, {}
+        reported: dict[int, float] = {}
         for count, unit in enumerate(order, 1):
             latest = self._score_unit(unit, betas, done)
             outcome = self._outcome_of(done)
@@ -168,13 +168,17 @@ class Objective:
                 if pairs_excerpts(self.pruner):
                     for one, parts in unreported.items():
                         gain = float(np.mean([part[outcome.steps] - part[0] for part in parts]))
-                        trial.report(one_pass + gain, step=one)
+                        reported[one] = one_pass + gain
+                        trial.report(reported[one], step=one)
                 else:
                     trial.report(one_pass + outcome.gain, step=count)
                 unreported.clear()
             if self.on_excerpt is not None:
                 self.on_excerpt(count, len(order))
             if count < len(order) and self._may_prune(trial) and trial.should_prune():
+                if pairs_excerpts(self.pruner):
+                    # The last report is taken for the trial's value, by the dashboard and by samplers.
+                    trial.report(paired_value(trial.study, reported), step=len(order))
                 raise optuna.TrialPruned
         assert outcome is not None
         return outcome

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import optuna
@@ -148,3 +149,16 @@ def make_pruner(name: str, excerpts: int) -> BasePruner:
 def pairs_excerpts(pruner: str) -> bool:
     """Whether the pruner wants one value an excerpt (paired by its id) rather than the running mean."""
     return pruner in ("predictive", "wilcoxon")
+
+
+def paired_value(study: Study, values: Mapping[int, float]) -> float:
+    """What a trial with these `values` by excerpt would score on all of them, if it fell behind the best one everywhere
+    as it does on these. (The mean of `values` would say which excerpts came first.)"""
+    try:
+        best = study.best_trial
+    except ValueError:  # no completed trial yet
+        return float(np.mean(list(values.values())))
+    apart = [
+        value - best.intermediate_values[step] for step, value in values.items() if step in best.intermediate_values
+    ]
+    return study.best_value + float(np.mean(apart or [0.0]))

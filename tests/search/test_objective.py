@@ -53,3 +53,18 @@ def test_running_means_are_reported_by_the_number_of_excerpts() -> None:
     (trial,) = study.trials
     assert list(trial.intermediate_values) == [1, 2, 3, 4]
     assert trial.intermediate_values[4] == pytest.approx(trial.value)
+
+
+def test_a_pruned_trial_is_shown_as_far_below_the_best_as_on_the_excerpts_it_saw() -> None:
+    made = objective("vocals", {}, "wilcoxon")
+    study = optuna.create_study(
+        direction="maximize", pruner=optuna.pruners.ThresholdPruner(upper=-100, n_warmup_steps=1)
+    )
+    study.set_user_attr("baseline", {"value": made.outcome((0.0,)).by_step[0]})
+    study.add_trial(optuna.trial.create_trial(value=9.0, intermediate_values={0: 8.0, 1: 8.5, 2: 9.5, 3: 10.0}))
+    study.optimize(made, n_trials=1)
+    trial = study.trials[1]
+    assert trial.state == optuna.trial.TrialState.PRUNED
+    seen = {unit: value for unit, value in trial.intermediate_values.items() if unit < 4}
+    behind = [value - study.best_trial.intermediate_values[unit] for unit, value in seen.items()]
+    assert trial.value == pytest.approx(9.0 + sum(behind) / len(seen))

@@ -29,10 +29,11 @@ def _suggest_one(trial: optuna.Trial, name: str, span: Range, resolution: float)
 
 def _step(span: Range, resolution: float) -> float | None:
     """The resolution for parameters that are a β, if it divides their range evenly (Optuna wants that)."""
-    if not span.is_beta or resolution == 0 or span.low == span.high:
+    if not span.is_beta or resolution == 0:
         return None
     count = (span.high - span.low) / resolution
-    return resolution if abs(count - round(count)) < 1e-9 else None
+    # A range may be narrower than any resolution, and still be one.
+    return resolution if round(count) >= 1 and abs(count - round(count)) < 1e-9 else None
 
 
 def grid_values(family: Family, points: int, resolution: float) -> dict[str, list[float]]:

@@ -75,6 +75,19 @@ def test_grid_values_lie_on_the_resolution() -> None:
     assert all(round(v * 100, 6) % 1 == 0 for v in grid_values(config().family(), 8, 0.01)["end"])
 
 
+def test_a_range_narrower_than_the_resolution_is_searched() -> None:
+    settings = make_config(
+        {
+            "study": {"name": "s"},
+            "schedule": {"family": "free", "space": {"beta_1": [0.0, 1e-320], "beta_2": [0.2, 0.25]}},
+        }
+    )
+    trial = optuna.create_study(sampler=make_sampler(settings)).ask()
+    params = suggest(trial, settings.family(), settings.schedule.resolution)
+    assert params["beta_1"] <= 1e-320
+    assert 0.2 <= params["beta_2"] <= 0.25
+
+
 def test_a_grid_that_no_list_holds_is_refused() -> None:
     settings = make_config({"study": {"name": "s"}, "search": {"sampler": "grid"}, "schedule": {"family": "free"}})
     make_sampler(settings)

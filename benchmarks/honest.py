@@ -29,8 +29,8 @@ from benchmarks._harness import table, write_result
 from schedopt.data import cut_excerpts, load_tracks, mix
 from schedopt.metrics import PreparedReference
 from schedopt.rules import View, rule
-from schedopt.search.choice import lower_bound
-from schedopt.separator import Separator, load_separator
+from schedopt.search.selection import lower_bound
+from schedopt.separators import Separator, load_separator
 from schedopt.trajectory import Refinement
 from schedopt.types import STEMS, Excerpt
 

@@ -1,4 +1,4 @@
-"""How often four 95 % intervals of a mean over few tracks cover it: why `schedopt.results.statistics` uses its own.
+"""How often four 95 % intervals of a mean over few tracks cover it: why `schedopt.proof.statistics` uses its own.
 
     python -m benchmarks.intervals [--studies 4000] [--json [FILE]]
 
@@ -19,7 +19,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from benchmarks._harness import table, write_result
-from schedopt.results.statistics import ALPHA, bootstrap_interval, signed_rank_p
+from schedopt.proof.statistics import ALPHA, bootstrap_interval, signed_rank_p
 
 Array = NDArray[np.float64]
 Bounds = tuple[Array, Array]

@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 
 from benchmarks._harness import table, write_result
 from schedopt.config import SearchSection, make_config
-from schedopt.search.run import run
 from schedopt.search.workbench import Workbench
+from schedopt.workers.run import run
 
 DEFAULT_PRUNER = SearchSection().pruner
 

@@ -20,7 +20,7 @@ from benchmarks._harness import best_of, fresh_process, table, write_result
 from benchmarks._models import MODELS, excerpts, operations, product_rate, wait
 from schedopt.data import mix
 from schedopt.metrics import snr
-from schedopt.separator import Separator
+from schedopt.separators import Separator
 
 
 def plain_seconds(name: str, device: str, seconds: float, repeats: int) -> float:

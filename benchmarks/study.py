@@ -33,7 +33,7 @@ from schedopt.evaluation import Evaluator
 from schedopt.schedules import Schedule
 from schedopt.search.samplers import make_sampler
 from schedopt.search.space import suggest
-from schedopt.separator import Separator
+from schedopt.separators import Separator
 from schedopt.store import Store
 from schedopt.trajectory import Refinement
 from schedopt.types import STEMS, Excerpt

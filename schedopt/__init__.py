@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from schedopt.evaluation import Evaluator
     from schedopt.metrics import sdr, si_sdr, snr
     from schedopt.schedules import family, line
-    from schedopt.search.run import run
-    from schedopt.separator import Separator, load_separator
+    from schedopt.separators import Separator, load_separator
     from schedopt.trajectory import Refinement, Scene, refine
     from schedopt.types import STEMS, Excerpt
+    from schedopt.workers.run import run
 
 _HOME = {
     "StudyConfig": "config",
@@ -41,9 +41,9 @@ _HOME = {
     "snr": "metrics",
     "family": "schedules",
     "line": "schedules",
-    "run": "search.run",
-    "Separator": "separator",
-    "load_separator": "separator",
+    "run": "workers.run",
+    "Separator": "separators",
+    "load_separator": "separators",
     "Refinement": "trajectory",
     "Scene": "trajectory",
     "refine": "trajectory",

@@ -25,10 +25,10 @@ from demucs.audio import convert_audio, save_audio
 from torch import Tensor
 
 from schedopt.errors import SeparatorError
-from schedopt.results.presets import open_schedule
-from schedopt.results.schedule_file import ScheduleFile, check_separator
-from schedopt.separator import Separator as OneSeparator
-from schedopt.separator import load_model
+from schedopt.files.presets import open_schedule
+from schedopt.files.schedule_file import ScheduleFile, check_separator
+from schedopt.separators import Separator as OneSeparator
+from schedopt.separators import load_model
 from schedopt.songs import Desk, MemoryShelf, MemoryWave, Place, SegmentNews, passes, separate
 
 __all__ = ["LoadAudioError", "LoadModelError", "Separator", "list_models", "save_audio"]

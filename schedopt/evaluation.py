@@ -20,7 +20,7 @@ from schedopt.errors import DataError
 from schedopt.metrics import Metric, scorer
 from schedopt.rules import rule
 from schedopt.schedules import Schedule
-from schedopt.separator import Separator
+from schedopt.separators import Separator
 from schedopt.store import Store
 from schedopt.trajectory import Refinement, Scene, State, advance, begin, stems_needed
 from schedopt.types import Excerpt

@@ -7,7 +7,7 @@ import hashlib
 import torch
 from demucs.hdemucs import HDemucs
 
-from schedopt.separator import Separator
+from schedopt.separators import Separator
 from schedopt.types import STEMS, Excerpt
 
 RATE = 44_100

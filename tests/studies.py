@@ -8,7 +8,7 @@ from typing import Any
 import soundfile
 
 from schedopt.config import StudyConfig, load_config
-from schedopt.separator import save_safetensors
+from schedopt.separators import save_safetensors
 from tests.models import RATE, noise_excerpt, tiny_hdemucs
 
 

@@ -14,13 +14,13 @@ import torch
 
 import schedopt.api
 from schedopt.errors import SchedoptError, ScheduleError
-from schedopt.results.schedule_file import load_schedule_file
-from schedopt.separator import Separator, save_safetensors
+from schedopt.files.schedule_file import load_schedule_file
+from schedopt.separators import Separator, save_safetensors
 from schedopt.trajectory import Scene, refine
 from tests.models import RATE, tiny_hdemucs
-from tests.results.schedules import write_schedule
-from tests.separator.networks import demucs as demucs_network
-from tests.separator.networks import difference, mixed_bag, mixture
+from tests.proof.schedules import write_schedule
+from tests.separators.networks import demucs as demucs_network
+from tests.separators.networks import difference, mixed_bag, mixture
 from tests.songs.songs import write_song
 
 SONG = mixture(RATE)

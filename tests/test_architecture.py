@@ -1,4 +1,4 @@
-"""Imports point one way: cli → songs → results → search → evaluation → trajectory → rules, data … → errors."""
+"""Imports point one way: cli → view → songs → proof → workers → search → evaluation → trajectory → … → errors."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ LAYERS = (
     ("schedules", "disk"),
     ("store",),
     ("rules", "metrics"),
-    ("separator",),
+    ("separators",),
     ("demo",),
     ("data",),
     ("trajectory",),
     ("evaluation",),
-    ("config",),
+    ("config", "files", "storage"),
     ("search",),
-    ("results",),
+    ("workers",),
+    ("proof",),
     ("songs",),
-    ("api",),
-    ("dashboard",),
+    ("api", "view"),
     ("cli",),
     ("__main__",),
 )

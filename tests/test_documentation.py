@@ -22,7 +22,7 @@ from benchmarks.tables import generated
 from schedopt.cli import COMMANDS, call
 from schedopt.config import load_config
 from tests.models import RATE
-from tests.results.schedules import write_bench
+from tests.proof.schedules import write_bench
 from tests.studies import write_study, write_tracks
 
 ROOT = Path(__file__).parents[1]
@@ -36,8 +36,8 @@ NOT_RUN = {
     r"pip install": "as above",
     r"(SCHEDOPT_FUZZ=\d+ )?python -m pytest": "this is it",
     r"make": "the Makefile's targets are the commands that are run here",
-    r"schedopt dashboard STUDY": "serves until Ctrl-C; tests/dashboard/test_server.py runs it",
-    r"schedopt run .*--dask": "needs a Dask cluster; tests/search/test_dask.py runs it",
+    r"schedopt dashboard STUDY": "serves until Ctrl-C; tests/view/dashboard/test_server.py runs it",
+    r"schedopt run .*--dask": "needs a Dask cluster; tests/workers/test_dask.py runs it",
     r"srun|sbatch": "needs Slurm",
     r"kubectl|helm": "needs Kubernetes",
 }

@@ -21,12 +21,12 @@ import schedopt
 from schedopt.cli import call
 from schedopt.config import StudyConfig, load_config, make_config
 from schedopt.errors import SchedoptError
-from schedopt.results.export import as_csv, as_json, as_toml, default_path, write_text
-from schedopt.results.schedule_file import ScheduleFile, load_schedule_file
+from schedopt.files.schedule_file import ScheduleFile, load_schedule_file
 from schedopt.schedules import check_betas, line
+from schedopt.search.export import as_csv, as_json, as_toml, default_path, write_text
 from schedopt.search.samplers import make_sampler
 from schedopt.search.space import enqueue, suggest
-from schedopt.search.storage import open_storage
+from schedopt.storage.opening import open_storage
 from schedopt.types import STEMS
 from tests.fuzz import NAMES, VALUES, mutated
 
@@ -93,7 +93,7 @@ SCHEDULE: dict[str, Any] = {
 }
 
 PRESET: dict[str, Any] = json.loads(
-    (Path(schedopt.__file__).parent / "presets" / "demo.schedule.json").read_text(encoding="utf-8")
+    (Path(schedopt.__file__).parent / "files" / "presets" / "demo.schedule.json").read_text(encoding="utf-8")
 )
 """A schedule file of today's format, with everything in it that there is."""
 

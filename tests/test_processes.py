@@ -61,7 +61,11 @@ def die_once(marker: Path) -> int:
 
 def test_only_the_caller_hears_ctrl_c() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from tests.test_processes import *; print(in_processes([(blocked, (), {})] * 2, 2))"],
+        [
+            sys.executable,
+            "-c",
+            "from tests.test_processes import *; print(in_processes([(blocked, (), {})] * 2, 2))",
+        ],
         capture_output=True,
         text=True,
         env=environment(),

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from schedopt.disk import DiskStore
 from schedopt.evaluation import Evaluator, Scores
 from schedopt.schedules import Schedule
-from schedopt.separator import Separator
+from schedopt.separators import Separator
 from schedopt.store import Store
 from schedopt.trajectory import Refinement
 from tests.models import noise_excerpt, tiny_hdemucs

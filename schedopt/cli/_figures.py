@@ -11,7 +11,7 @@ import click
 from schedopt.cli._paths import PATH
 
 if TYPE_CHECKING:
-    from schedopt.results.figures import Charts
+    from schedopt.view.figures import Charts
 
 Command = Callable[..., Any]
 
@@ -19,7 +19,7 @@ Command = Callable[..., Any]
 def _writable(_: click.Context, __: click.Parameter, folder: Path | None) -> Path | None:
     """The folder, once it is known that files can be written there: the work before it may take hours."""
     if folder is not None:
-        from schedopt.results.export import check_writable
+        from schedopt.search.export import check_writable
 
         check_writable(folder / "figure")
     return folder
@@ -46,7 +46,7 @@ def write(charts: Callable[[], Charts], folder: Path | None, style: str) -> None
     """Draw `charts` into `folder`, if one is named, and say what was written; drawing libraries load only then."""
     if folder is None:
         return
-    from schedopt.results.figures import save_charts
+    from schedopt.view.figures import save_charts
 
     for path in save_charts(charts(), folder, style):
         click.echo(f"figure: {path}", err=True)

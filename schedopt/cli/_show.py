@@ -74,7 +74,7 @@ def show_notes() -> None:
 
 
 class ProgressBars:
-    """A watcher of `schedopt.search.run`: a bar for the trials of all workers, one for the excerpts of the trial.
+    """A watcher of `schedopt.workers.run`: a bar for the trials of all workers, one for the excerpts of the trial.
 
     Counts, the best trial and passes a second come from the study, so they cover every process that works on it.
     """

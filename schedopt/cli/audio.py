@@ -13,7 +13,7 @@ from schedopt.cli._paths import PATH
 from schedopt.data import SAMPLE_RATE, Split, load_tracks, mix
 from schedopt.errors import DataError
 from schedopt.metrics import METRICS
-from schedopt.results.scoring import evaluate as score_folders
+from schedopt.proof.scoring import evaluate as score_folders
 from schedopt.types import STEMS
 
 

@@ -16,21 +16,21 @@ from schedopt.cli._figures import write as write_figures
 from schedopt.cli._paths import PATH
 from schedopt.config import load_config
 from schedopt.data import Split
-from schedopt.results.benchmark import Options
-from schedopt.results.benchmark import benchmark as run_benchmark
-from schedopt.results.benchmark_file import BenchmarkFile, read_benchmark
-from schedopt.results.export import as_json as schedule_json
-from schedopt.results.export import check_writable, write_text
-from schedopt.results.findings import document, findings
-from schedopt.results.held_out import with_held_out
-from schedopt.results.methods import RIVALS, Rival
-from schedopt.results.presets import is_preset, open_schedule
-from schedopt.results.sweep import Sweep
-from schedopt.results.sweep import sweep as run_sweep
-from schedopt.results.tables import footnotes, headline, stem_table
+from schedopt.files.benchmark_file import BenchmarkFile, read_benchmark
+from schedopt.files.presets import is_preset, open_schedule
+from schedopt.proof.benchmark import Options
+from schedopt.proof.benchmark import benchmark as run_benchmark
+from schedopt.proof.findings import document, findings
+from schedopt.proof.held_out import with_held_out
+from schedopt.proof.methods import RIVALS, Rival
+from schedopt.proof.sweep import Sweep
+from schedopt.proof.sweep import sweep as run_sweep
+from schedopt.proof.tables import footnotes, headline, stem_table
+from schedopt.search.export import as_json as schedule_json
+from schedopt.search.export import check_writable, write_text
 
 if TYPE_CHECKING:
-    from schedopt.results.figures import Charts
+    from schedopt.view.figures import Charts
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
 OUTPUT = click.option("-o", "--output", type=PATH, help="Write the JSON document to this file too.")
@@ -153,7 +153,7 @@ def benchmark(
 
 
 def _benchmark_charts(file: BenchmarkFile) -> Charts:
-    from schedopt.results.figures import benchmark_charts
+    from schedopt.view.figures import benchmark_charts
 
     return benchmark_charts(file)
 
@@ -211,7 +211,7 @@ def sweep(
 
 
 def _sweep_charts(done: Sweep) -> Charts:
-    from schedopt.results.figures import sweep_charts
+    from schedopt.view.figures import sweep_charts
 
     return sweep_charts(done)
 

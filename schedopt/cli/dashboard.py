@@ -10,8 +10,8 @@ import click
 from schedopt.cli import _show
 from schedopt.cli.study import SET
 from schedopt.config import load_config
-from schedopt.dashboard.server import dashboard as opened
 from schedopt.search.study import study_name
+from schedopt.view.dashboard.server import dashboard as opened
 
 
 @click.command()

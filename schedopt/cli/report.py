@@ -13,13 +13,13 @@ from schedopt.cli._figures import write as write_figures
 from schedopt.cli._paths import PATH
 from schedopt.config import load_config
 from schedopt.errors import ConfigError
-from schedopt.results.benchmark_file import load_benchmark
-from schedopt.results.export import check_writable, default_path, write_text
-from schedopt.results.report import benchmark_page, render, study_page
-from schedopt.results.report.page import Page
-from schedopt.results.report.sources import Audio
-from schedopt.results.schedule_file import SUFFIX
-from schedopt.search.storage import open_storage
+from schedopt.files.benchmark_file import load_benchmark
+from schedopt.files.schedule_file import SUFFIX
+from schedopt.search.export import check_writable, default_path, write_text
+from schedopt.storage.opening import open_storage
+from schedopt.view.report import benchmark_page, render, study_page
+from schedopt.view.report.page import Page
+from schedopt.view.report.sources import Audio
 
 REPORT_SUFFIX = ".report.html"
 

@@ -11,9 +11,9 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from schedopt.cli import _show
 from schedopt.data._text import shown
-from schedopt.results.presets import open_schedule
-from schedopt.results.schedule_file import Entry, ScheduleFile, check_separator
-from schedopt.separator import Separator, load_separator
+from schedopt.files.presets import open_schedule
+from schedopt.files.schedule_file import Entry, ScheduleFile, check_separator
+from schedopt.separators import Separator, load_separator
 from schedopt.songs import Encoding, Options, Place, Result, Template, find_songs, passes, separate_songs
 from schedopt.songs.batch import OtherMethod
 from schedopt.songs.naming import DEFAULT

@@ -14,17 +14,17 @@ from schedopt.cli._figures import write as write_figures
 from schedopt.cli._paths import PATH
 from schedopt.config import StudyConfig, load_config, reference_text
 from schedopt.errors import StudyError
-from schedopt.results import export as exports
-from schedopt.results.reproduce import PUBLISHED, Reproduction
-from schedopt.results.reproduce import reproduce as replay
-from schedopt.results.schedule_file import json_schema
+from schedopt.files.schedule_file import json_schema
+from schedopt.proof.reproduce import PUBLISHED, Reproduction
+from schedopt.proof.reproduce import reproduce as replay
+from schedopt.search import export as exports
 from schedopt.search.provenance import differing, lines, provenance
-from schedopt.search.run import run as run_study
-from schedopt.search.storage import open_storage, shown
 from schedopt.search.study import Summary, study_name, summarize
+from schedopt.storage.opening import open_storage, shown
+from schedopt.workers.run import run as run_study
 
 if TYPE_CHECKING:
-    from schedopt.results.figures import Charts
+    from schedopt.view.figures import Charts
 
 STUDY_FILE = click.argument("study_file", metavar="STUDY.toml", type=PATH)
 SET = click.option(
@@ -271,6 +271,6 @@ def reproduce(
 
 
 def _charts(result: Reproduction) -> Charts:
-    from schedopt.results.figures import reproduction_charts
+    from schedopt.view.figures import reproduction_charts
 
     return reproduction_charts(result)

@@ -12,7 +12,7 @@ from demucs.apply import Model, apply_model
 from demucs.hdemucs import HDemucs
 
 from schedopt.demo.synth import SAMPLE_RATE, STEMS, synthesize
-from schedopt.separator import save_safetensors
+from schedopt.separators import save_safetensors
 
 WEIGHTS = Path(__file__).parent / "weights" / "demo.safetensors"
 RECORD = WEIGHTS.with_name("training.json")

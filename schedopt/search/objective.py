@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 from schedopt.config import FINEST
 from schedopt.evaluation import Evaluator, Passes, Scores, mean_over_tracks
 from schedopt.schedules import Family, Schedule
-from schedopt.search.choice import would_be_best
 from schedopt.search.pruners import paired_value, pairs_excerpts
+from schedopt.search.selection import would_be_best
 from schedopt.search.space import suggest, suggest_steps
 from schedopt.search.study import zeros_by_track
 

@@ -25,8 +25,8 @@ from optuna.trial import FrozenTrial, TrialState
 import schedopt
 from schedopt.config import StudyConfig
 from schedopt.errors import StudyError
-from schedopt.search.choice import chosen
-from schedopt.separator import Separator
+from schedopt.search.selection import chosen
+from schedopt.separators import Separator
 from schedopt.types import Excerpt
 
 FORMAT = 1
@@ -148,7 +148,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Best:
-    """The trial that is handed over (`schedopt.search.choice`): scores and gains in dB."""
+    """The trial that is handed over (`schedopt.search.selection`): scores and gains in dB."""
 
     number: int
     value: float

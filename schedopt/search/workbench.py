@@ -16,7 +16,7 @@ from schedopt.errors import StudyError
 from schedopt.evaluation import Evaluator
 from schedopt.search.audio import AudioKeeper
 from schedopt.search.objective import Objective, OnExcerpt
-from schedopt.separator import Separator, load_separator
+from schedopt.separators import Separator, load_separator
 from schedopt.store import Store
 from schedopt.trajectory import Refinement
 from schedopt.types import Excerpt

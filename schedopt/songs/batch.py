@@ -23,8 +23,8 @@ from schedopt import __version__
 from schedopt.data._text import reason, shown
 from schedopt.data.audio import check_file
 from schedopt.errors import DataError, SchedoptError
-from schedopt.results.schedule_file import Entry
-from schedopt.separator import Separator, Wave
+from schedopt.files.schedule_file import Entry
+from schedopt.separators import Separator, Wave
 from schedopt.songs.naming import Template, inside, model_folder
 from schedopt.songs.reading import SUFFIXES, decode
 from schedopt.songs.refining import Desk, Place, separate, waves_at_most

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from schedopt.files.schedule_file import Entry
 from schedopt.memory import return_freed_memory
-from schedopt.results.schedule_file import Entry
 from schedopt.rules import rule
 from schedopt.schedules import Schedule
-from schedopt.separator import Level, LevelMeter, Separator, Wave
+from schedopt.separators import Level, LevelMeter, Separator, Wave
 from schedopt.songs.waves import KeptWave, Share, Shelf, Sum, pieces
 from schedopt.trajectory import (
     MAX_SHIFT_SECONDS,

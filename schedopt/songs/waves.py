@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from schedopt.separator import Wave
+from schedopt.separators import Wave
 
 PIECE = 2**19
 """Samples handled at once where a whole wave is gone through: 12 s, 4 MB."""

@@ -12,7 +12,7 @@ import torch
 
 from schedopt.data._text import reason, shown
 from schedopt.errors import DataError
-from schedopt.separator import Wave
+from schedopt.separators import Wave
 from schedopt.songs.waves import pieces
 
 Bits = Literal[16, 24, 32]

@@ -8,8 +8,8 @@ import pytest
 
 from schedopt.cli import call
 from schedopt.errors import StudyError
-from schedopt.results.export import check_writable, write_text
-from tests.results.schedules import write_bench, write_schedule
+from schedopt.search.export import check_writable, write_text
+from tests.proof.schedules import write_bench, write_schedule
 from tests.studies import write_study
 
 Capture = pytest.CaptureFixture[str]

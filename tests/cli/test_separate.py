@@ -15,13 +15,13 @@ import torch
 from schedopt.cli import call
 from schedopt.data import cut_excerpts, load_tracks, mix
 from schedopt.evaluation import Evaluator
-from schedopt.results.schedule_file import load_schedule_file
-from schedopt.search.run import run
-from schedopt.separator import load_separator, save_safetensors
+from schedopt.files.schedule_file import load_schedule_file
+from schedopt.separators import load_separator, save_safetensors
 from schedopt.trajectory import Refinement
+from schedopt.workers.run import run
 from tests.models import RATE, tiny_hdemucs
-from tests.results.schedules import write_schedule
-from tests.separator.networks import difference
+from tests.proof.schedules import write_schedule
+from tests.separators.networks import difference
 from tests.songs.songs import read_stems, write_song
 from tests.studies import make_study
 

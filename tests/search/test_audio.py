@@ -18,9 +18,9 @@ from optuna.trial import FrozenTrial
 from schedopt.config import load_config
 from schedopt.search.artifacts import ArtifactStore, artifact_folder, artifact_store
 from schedopt.search.audio import AudioKeeper, loudest
-from schedopt.search.choice import would_be_best
-from schedopt.search.run import run
+from schedopt.search.selection import would_be_best
 from schedopt.search.workbench import Workbench
+from schedopt.workers.run import run
 from tests.models import RATE
 from tests.studies import write_study
 

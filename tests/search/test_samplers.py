@@ -10,10 +10,10 @@ import pytest
 
 from schedopt.config import RefinementSection, SearchSection, StudyConfig, make_config
 from schedopt.errors import ConfigError
-from schedopt.search.loop import work
 from schedopt.search.samplers import make_sampler
 from schedopt.search.space import grid_values, suggest
-from schedopt.search.storage import open_storage
+from schedopt.storage.opening import open_storage
+from schedopt.workers.loop import work
 
 SAMPLERS = get_args(SearchSection.model_fields["sampler"].annotation)
 

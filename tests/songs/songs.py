@@ -9,11 +9,11 @@ import numpy as np
 import soundfile
 from torch import Tensor
 
-from schedopt.results.schedule_file import Entry
-from schedopt.separator import Separator
+from schedopt.files.schedule_file import Entry
+from schedopt.separators import Separator
 from schedopt.songs import MemoryWave
 from tests.models import RATE
-from tests.separator.networks import demucs, mixture
+from tests.separators.networks import demucs, mixture
 
 
 def tiny(**options: Any) -> Separator:

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from schedopt.errors import DataError
-from schedopt.separator import Separator
+from schedopt.separators import Separator
 from schedopt.songs import Encoding, Options, Place, Result, Template, find_songs, separate_songs
 from schedopt.types import STEMS
 from tests.models import RATE
-from tests.separator.networks import mixture
+from tests.separators.networks import mixture
 from tests.songs.songs import entry, read_stems, tiny, write_song
 
 FLOAT = Encoding(bits=32)

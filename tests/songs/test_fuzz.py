@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schedopt.errors import SchedoptError
-from schedopt.separator import Separator
+from schedopt.separators import Separator
 from schedopt.songs import Encoding, Options, Template, separate_songs
 from tests.fuzz import NAMES
 from tests.songs.songs import tiny, write_song

@@ -17,7 +17,7 @@ from schedopt.errors import DataError
 from schedopt.songs import MemoryWave
 from schedopt.songs.reading import decode
 from tests.models import RATE
-from tests.separator.networks import mixture
+from tests.separators.networks import mixture
 from tests.songs.songs import write_song
 
 

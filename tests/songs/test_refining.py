@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from schedopt.separator import Separator
+from schedopt.separators import Separator
 from schedopt.songs import Desk, MemoryShelf, Place, SegmentNews, passes, separate
 from schedopt.songs.refining import waves_at_most
 from schedopt.songs.waves import DiskShelf
 from schedopt.trajectory import Scene, refine
 from tests.models import RATE
-from tests.separator.networks import NETWORKS, demucs, difference, mixture
+from tests.separators.networks import NETWORKS, demucs, difference, mixture
 from tests.songs.songs import entry, kept, tiny
 
 OPTIONS: list[dict[str, Any]] = [

@@ -14,7 +14,7 @@ from schedopt.errors import DataError
 from schedopt.songs import Encoding
 from schedopt.songs.writing import write
 from tests.models import RATE
-from tests.separator.networks import mixture
+from tests.separators.networks import mixture
 from tests.songs.songs import kept
 
 QUIET = mixture(RATE // 4)

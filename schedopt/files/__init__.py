@@ -1,0 +1,1 @@
+"""Schedule files, benchmark files and presets: their schema, reading and writing."""

@@ -1,0 +1,113 @@
+"""The best schedule of each family that a study database holds, as rivals of a benchmark.
+
+Chosen by what the searches say (their gain on the search excerpts), never by held-out tracks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+import optuna
+from optuna.storages import BaseStorage
+from pydantic import ValidationError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from schedopt.errors import StudyError
+from schedopt.files.schedule_file import SHARED, Entry, ScheduleFile
+from schedopt.proof.methods import Method, Setting
+from schedopt.search.export import entry_of
+from schedopt.storage.opening import open_storage, shown
+
+log = logging.getLogger("schedopt")
+
+
+def best_of_families(files: Mapping[str, ScheduleFile], storage: str | None = None) -> list[Method]:
+    """A method a family: for every stem of `files` (by path) the schedule with the highest gain in its search.
+
+    Looks into `storage`, or into the SQLite databases that the files name; other servers are asked only where the user
+    names them, since a file may come from anywhere. Only studies of the same weights and metric count.
+
+    Raises:
+        StudyError: `storage` cannot be used.
+    """
+    found: dict[tuple[str, str], Entry] = {}
+    for path, file in files.items():
+        for stem, entry in file.entries().items():
+            url = storage or _local(entry.storage, path)
+            if url is not None:
+                for other in _entries(url, stem, entry.metric, file.model.weights):
+                    key = (str(other.family), stem)
+                    found[key] = max(found.get(key, other), other, key=_gain)
+    own = {(entry.study, entry.trial) for file in files.values() for entry in file.entries().values()}
+    methods: dict[str, Method] = {}
+    for (family, stem), entry in sorted(found.items()):
+        # A file that is itself the best of its family is in the table already.
+        if (entry.study, entry.trial) not in own:
+            there = methods.get(family, Method(f"best {family} schedule", "family", {}))
+            origin = f"study {entry.study}, trial {entry.trial}"
+            settings = {**there.settings, stem: Setting(entry.refinement(stem), entry.betas, origin)}
+            methods[family] = replace(there, settings=settings)
+    return list(methods.values())
+
+
+def _gain(entry: Entry) -> float:
+    return entry.search.gain if entry.search is not None else float("-inf")
+
+
+def _entries(url: str, stem: str, metric: str, weights: str | None) -> Iterator[Entry]:
+    """The best schedules for `stem` of the storage's studies of these weights."""
+    for study in _studies(open_storage(url, create=False)):
+        attrs = study.user_attrs
+        config = attrs.get("config", {})
+        fits = (
+            config.get("refinement", {}).get("target") in (stem, SHARED)
+            and config["search"]["metric"] == metric
+            and (weights is None or attrs.get("weights") == weights)
+        )
+        # Without a complete trial, or under a rule that needs the true stems, there is nothing to compare.
+        with contextlib.suppress(StudyError, ValidationError):
+            if fits:
+                yield entry_of(study, url)
+
+
+def _studies(storage: BaseStorage) -> Iterator[optuna.Study]:
+    for name in optuna.get_all_study_names(storage):
+        study = optuna.load_study(study_name=name, storage=storage)
+        if "schedopt" in study.user_attrs and "baseline" in study.user_attrs:
+            yield study
+
+
+def _local(url: str | None, path: str) -> str | None:
+    """The file's storage if it is a SQLite file that is here and holds studies; a note where it is not."""
+    if url is None:
+        return None
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    database = parsed.database if parsed is not None and parsed.get_backend_name() == "sqlite" else None
+    if database and _holds_studies(Path(database)):
+        return url
+    log.warning(
+        "%s: its study database (%s) is not at hand, so the best of each family is left out; name it with --storage",
+        path,
+        shown(url),
+    )
+    return None
+
+
+def _holds_studies(database: Path) -> bool:
+    """Looked at without writing: Optuna would add its tables to any SQLite file."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
+            query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'study_user_attributes'"
+            return bool(connection.execute(query).fetchone()[0])
+    except (sqlite3.Error, ValueError):
+        return False

@@ -1,1 +1,0 @@
-"""What comes out of studies: schedule files, scores of estimates."""

@@ -1,0 +1,214 @@
+"""From a study to its schedule file (`schedopt.files.schedule_file` defines the format), and to β tables."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage
+from pydantic import ValidationError
+
+from schedopt.config import StudyConfig
+from schedopt.data._text import reason
+from schedopt.data._text import shown as shown_name
+from schedopt.errors import ScheduleError, StudyError
+from schedopt.files.schedule_file import (
+    FORMAT,
+    KIND,
+    SUFFIX,
+    Entry,
+    ScheduleFile,
+    SearchedData,
+    SearchedModel,
+    SearchScore,
+    explain,
+    load_schedule_file,
+)
+from schedopt.rules import rule
+from schedopt.search.study import study_name, summarize
+from schedopt.storage.opening import shown
+
+REFINEMENT_KEYS = ("rule", "shift", "output", "residual", "peak_guard", "sigma")
+
+
+def is_exportable(config: StudyConfig) -> bool:
+    """Whether the study's rule serves for a person's own song: one that needs the true stems is an upper bound."""
+    return not rule(config.refinement.rule).needs_references
+
+
+def schedule_file(config: StudyConfig, storage: BaseStorage) -> ScheduleFile:
+    """The schedule file of a study file's studies.
+
+    Raises:
+        StudyError: a study is not in the storage, or has no complete trial yet.
+        ScheduleError: the rule needs the true stems.
+    """
+    targets = config.refinement.targets
+    studies = {target: load_study(storage, study_name(config, target), config.study.storage) for target in targets}
+    for study in studies.values():
+        if "schedopt" not in study.user_attrs:
+            raise StudyError(f"study {study.study_name}: it was not made by schedopt, so it holds no schedule")
+    attrs = studies[targets[-1]].user_attrs
+    stored = attrs["config"]
+    try:
+        return ScheduleFile(
+            format=FORMAT,
+            kind=KIND,
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            model=SearchedModel(**stored["separator"], fingerprint=attrs["separator"], weights=attrs.get("weights")),
+            data=SearchedData(**{key: stored["data"][key] for key in SearchedData.model_fields}),
+            schedules={target: entry_of(study, config.study.storage) for target, study in studies.items()},
+            versions=attrs["versions"],
+        )
+    except ValidationError as error:
+        raise ScheduleError(explain(error, f"study {config.study.name}")) from None
+
+
+def load_study(storage: BaseStorage, name: str, url: str) -> optuna.Study:
+    """A study by name.
+
+    Raises:
+        StudyError: there is none; the message names those that are there.
+    """
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        there = ", ".join(optuna.get_all_study_names(storage)) or "none"
+        raise StudyError(f"{shown(url)}: there is no study {name!r} (there: {there}); run it first") from None
+
+
+def entry_of(study: optuna.Study, url: str) -> Entry:
+    """The best schedule of a study of ours in the storage behind `url`.
+
+    Raises:
+        StudyError: it has no complete trial yet.
+        ValidationError: it is no schedule to hand over.
+    """
+    best = summarize(study, "").best
+    if best is None:
+        raise StudyError(f"study {study.study_name}: it has no complete trial yet, so nothing to export")
+    stored = study.user_attrs["config"]
+    options = {key: stored["refinement"][key] for key in REFINEMENT_KEYS if key in stored["refinement"]}
+    return Entry(
+        **options,
+        seed=stored["study"]["seed"],
+        family=stored["schedule"]["family"],
+        params=best.params,
+        steps=len(best.betas),
+        betas=best.betas,
+        gains=stored["data"]["gains"],
+        study=study.study_name,
+        storage=shown(url),
+        trial=best.number,
+        metric=stored["search"]["metric"],
+        search=SearchScore(
+            baseline=study.user_attrs["baseline"]["value"],
+            value=best.value,
+            gain=best.gain,
+            excerpts=len(study.user_attrs["excerpts"]),
+        ),
+    )
+
+
+def with_known_scores(file: ScheduleFile, path: Path) -> ScheduleFile:
+    """`file` with the held-out scores that a benchmark wrote into `path`, where its schedules are the same."""
+    try:
+        before = load_schedule_file(path)
+    except ScheduleError:
+        return file
+    if before.model.weights != file.model.weights:
+        return file
+    known = {
+        target: before.schedules[target]
+        for target, entry in file.schedules.items()
+        if target in before.schedules and before.schedules[target].model_copy(update={"held_out": None}) == entry
+    }
+    return file.model_copy(update={"schedules": {**file.schedules, **known}})
+
+
+def as_csv(file: ScheduleFile) -> str:
+    """The β table: one line a target and step."""
+    rows = ["target,step,beta"]
+    for target, entry in file.schedules.items():
+        rows += [f"{target},{n},{beta}" for n, beta in enumerate(entry.betas, 1)]
+    return "\n".join(rows) + "\n"
+
+
+def as_toml(file: ScheduleFile) -> str:
+    """The β table: one table a target."""
+    parts = [
+        f'[{target}]\nrule = "{entry.rule}"\nbetas = {_toml_list(entry.betas)}\n'
+        for target, entry in file.schedules.items()
+    ]
+    return "\n".join(parts)
+
+
+def _toml_list(values: Sequence[float]) -> str:
+    return "[" + ", ".join(repr(float(value)) for value in values) + "]"
+
+
+def as_json(file: ScheduleFile) -> str:
+    return json.dumps(file.document(), indent=2, ensure_ascii=False) + "\n"
+
+
+def default_path(config: StudyConfig) -> Path:
+    """Where `run` leaves the schedule file: beside a SQLite storage, else in the current folder."""
+    url = config.study.storage
+    folder = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite:///") else Path()
+    return folder / f"{config.study.name}{SUFFIX}"
+
+
+def check_writable(path: Path) -> None:
+    """Make sure that `write_text` will work, before work whose result is to lie there; makes the folder.
+
+    Raises:
+        StudyError: the file cannot be written.
+    """
+    with _whole(path):
+        pass
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` whole or not at all.
+
+    Raises:
+        StudyError: the file cannot be written.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` whole or not at all.
+
+    Raises:
+        StudyError: the file cannot be written.
+    """
+    with _whole(path) as temporary:
+        temporary.write_bytes(content)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A file beside `path`, to be filled and renamed to it; what is left of it goes."""
+    try:
+        if path.exists() and not path.is_file():
+            raise StudyError(f"{shown_name(path)}: is not a regular file; name another one")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.lstat()  # a name that is too long or holds a NUL
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".schedopt.")
+        os.close(handle)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{shown_name(path)}: cannot be written: {reason(error)}") from None

@@ -1,0 +1,1 @@
+"""Demucs behind the separator protocol: segments, bags, weights, the hub, devices."""

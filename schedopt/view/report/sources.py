@@ -1,0 +1,278 @@
+"""From a study or a benchmark document to a page."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from schedopt.config import StudyConfig
+from schedopt.data import Split, cut_excerpts, load_tracks
+from schedopt.errors import DataError, SchedoptError, SeparatorError
+from schedopt.files.benchmark_file import BenchmarkFile, StemPart
+from schedopt.files.schedule_file import SHARED
+from schedopt.proof.tables import footnotes, headline, stem_table
+from schedopt.rules import rule
+from schedopt.search.export import entry_of, load_study
+from schedopt.search.provenance import lines, provenance
+from schedopt.search.study import Summary, study_name, summarize
+from schedopt.separators import Separator, load_separator
+from schedopt.storage.opening import shown
+from schedopt.types import Excerpt
+from schedopt.view.figures import benchmark_charts, study_charts
+from schedopt.view.report.clips import clip, heard, places
+from schedopt.view.report.page import Clip, Page, Section, Table
+
+TOP = 10
+"""Trials in a report's table."""
+
+
+@dataclass(frozen=True)
+class Audio:
+    """How clips are made: `seconds` each (0: none)."""
+
+    seconds: float = 4.0
+    trust_pickle: bool = False
+
+
+def study_page(config: StudyConfig, storage: BaseStorage, audio: Audio) -> Page:
+    """The report of a study file's studies. Costs N+1 passes for each of three excerpts a stem, 0 without audio.
+
+    Raises:
+        StudyError: a study is not in the storage.
+    """
+    names = {target: study_name(config, target) for target in config.refinement.targets}
+    studies = {target: load_study(storage, name, config.study.storage) for target, name in names.items()}
+    sections, origins = [], []
+    for target, study in studies.items():
+        summary = summarize(study, shown(config.study.storage))
+        charts = study_charts(study)
+        made, missing = _listen(_study_clips(config, study, target, audio), audio)
+        if not charts:
+            missing = ("no trial of ours is complete yet, so there is nothing to draw", *missing)
+        section = Section(
+            target,
+            study.study_name,
+            _summary_text(summary, study),
+            _study_tables(study, summary),
+            charts,
+            made,
+            missing=missing,
+        )
+        sections.append(section)
+        origin = tuple(lines(provenance(study)).items())
+        origins.append(Table((), (("storage", summary.storage), *origin), study.study_name))
+    return Page(f"Study {config.study.name}", f"written {_now()} by schedopt", tuple(sections), tuple(origins))
+
+
+def benchmark_page(file: BenchmarkFile, audio: Audio) -> Page:
+    """The report of a benchmark document. Costs N+1 passes for each of three excerpts a stem, 0 without audio."""
+    made, missing = _listen(_benchmark_clips(file, audio), audio)
+    tables = []
+    for scope in file.scopes:
+        header, rows = stem_table(file, scope)
+        tables.append(Table(tuple(header), tuple(tuple(row) for row in rows)))
+    section = Section(
+        "benchmark",
+        "Held-out tracks",
+        (headline(file), *file.sentences),
+        tuple(tables),
+        benchmark_charts(file),
+        made,
+        tuple(footnotes(file)),
+        missing,
+    )
+    facts = [
+        ("created", file.created),
+        ("model", file.model.model),
+        ("weights fingerprint", file.model.weights),
+        ("precision", file.model.precision),
+        ("overlap", f"{file.model.overlap:g}"),
+        ("source", file.data.source),
+        ("excerpts", str(len(file.data.excerpts))),
+        ("seconds of an excerpt", f"{file.data.excerpt:g}"),
+        ("excerpts a track", str(file.data.excerpts_per_track)),
+        ("seed of the bootstrap", str(file.seed)),
+        ("passes run (saved)", f"{file.passes.get('run', 0)} ({file.passes.get('saved', 0)})"),
+    ]
+    facts += [(f"version of {name}", number) for name, number in file.versions.items()]
+    heads = ("method", "stem", "β", "how", "origin")
+    methods = [
+        (method.name, stem, _betas(part), _how(part), part.origin or method.file or "–")
+        for method in file.methods
+        for stem, part in method.stems.items()
+    ]
+    return Page(
+        "Benchmark",
+        f"run {file.created}, written {_now()} by schedopt",
+        (section,),
+        (Table((), tuple(facts)), Table(heads, tuple(methods), "What was compared")),
+    )
+
+
+def _listen(clips: Iterator[Clip], audio: Audio) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
+    """The clips that can be made, and why there are no more of them."""
+    made: list[Clip] = []
+    if audio.seconds == 0:
+        return (), ()
+    try:
+        made += clips
+    except SchedoptError as error:
+        return tuple(made), (f"not all audio could be made: {error}",)
+    return tuple(made), ()
+
+
+def _study_clips(config: StudyConfig, study: optuna.Study, target: str, audio: Audio) -> Iterator[Clip]:
+    attrs = study.user_attrs
+    best = summarize(study, "").best
+    # An upper bound needs the true stems; it is nothing to hand out, not even to listen to.
+    if best is None or "tracks" not in attrs or rule(attrs["config"]["refinement"]["rule"]).needs_references:
+        return
+    kept = study.get_trials(deepcopy=False)[best.number].user_attrs.get("gain_by_track", ())
+    gains = dict(zip(attrs["tracks"], kept, strict=False))
+    # Settings as they were searched, places as the file names them now.
+    entry, data = entry_of(study, config.study.storage), attrs["config"]["data"]
+    separator = _separator(
+        config.separator.model,
+        attrs["config"]["separator"]["overlap"],
+        attrs.get("weights"),
+        audio,
+        config.separator.device,
+    )
+    for place, track in places(gains).items():
+        excerpts = _excerpts(config.data.source, "search", track, data["excerpt"], data["excerpts_per_track"])
+        for stem in separator.stems if target == SHARED else (target,):
+            excerpt = heard(excerpts, stem)
+            if excerpt is not None:
+                yield clip(
+                    separator,
+                    excerpt,
+                    entry.refinement(stem),
+                    entry.betas,
+                    place=place,
+                    gain=gains[track],
+                    seconds=audio.seconds,
+                    gains=entry.gains,
+                )
+
+
+def _benchmark_clips(file: BenchmarkFile, audio: Audio) -> Iterator[Clip]:
+    separator = _separator(file.model.model, file.model.overlap, file.model.weights, audio)
+    for stem in file.stems:
+        start = file.methods[0].stems[stem]
+        schedules = [m.stems[stem] for m in file.methods if m.kind == "schedule" and stem in m.stems]
+        best = max(schedules, key=lambda part: float(part.by_step()[:, -1].mean()), default=None)
+        if best is None or best.betas is None:
+            continue
+        gains = {track: scores.sdr[-1] - start.tracks[track].sdr[-1] for track, scores in best.tracks.items()}
+        for place, track in places(gains).items():
+            there = {part.fingerprint for part in file.data.excerpts if part.track == track}
+            data = file.data
+            excerpts = _excerpts(data.source, "held-out", track, data.excerpt, data.excerpts_per_track)
+            excerpt = heard([one for one in excerpts if one.fingerprint in there], stem)
+            if excerpt is None:
+                raise DataError(f"{data.source}: the excerpts of {track} are no longer those of the benchmark")
+            yield clip(
+                separator,
+                excerpt,
+                best.refinement(stem),
+                best.betas,
+                place=place,
+                gain=gains[track],
+                seconds=audio.seconds,
+                gains={},
+            )
+
+
+def _separator(model: str, overlap: float, weights: str | None, audio: Audio, device: str = "auto") -> Separator:
+    """The model in float32, if its weights are still those of the study or benchmark."""
+    separator = load_separator(
+        model, device=device, precision="float32", overlap=overlap, trust_pickle=audio.trust_pickle
+    )
+    if weights is not None and separator.weights != weights:
+        raise SeparatorError(f"{model}: its weights are no longer those that were scored")
+    return separator
+
+
+def _excerpts(source: str, split: Split, track: str, seconds: float, per_track: int) -> Sequence[Excerpt]:
+    """The excerpts of one track; only that track is read.
+
+    Raises:
+        DataError: the source cannot be used or has no such track.
+    """
+    tracks = [one for one in load_tracks(source, split) if one.name == track]
+    if not tracks:
+        raise DataError(f"{source}: there is no track {track} among the {split} tracks")
+    return cut_excerpts(tracks[:1], seconds, per_track)
+
+
+def _summary_text(summary: Summary, study: optuna.Study) -> tuple[str, ...]:
+    counts = f"{summary.complete} complete, {summary.pruned} pruned, {summary.failed} failed, {summary.running} running"
+    if summary.best is None:
+        return (f"Trials: {counts}.",)
+    attrs = study.user_attrs
+    left_out = [f"silent, so left out: {stem} in {', '.join(names)}" for stem, names in attrs["left_out"].items()]
+    return (
+        f"Best schedule β {_numbers(summary.best.betas)} (trial {summary.best.number}): {summary.best.value:.2f} dB on"
+        f" the search excerpts, {summary.best.gain:+.3f} dB over one pass. Trials: {counts}.",
+        "This is a claim about the excerpts it was chosen on; `schedopt benchmark` says what it does for others.",
+        *left_out,
+    )
+
+
+def _study_tables(study: optuna.Study, summary: Summary) -> tuple[Table, ...]:
+    facts = (
+        ("score of one pass", _db(summary.baseline)),
+        ("score of the authors' line n/N", _db(summary.line)),
+        ("passes run (saved)", f"{summary.passes_run} ({summary.passes_saved})"),
+        ("time computing", f"{summary.seconds:.0f} s"),
+    )
+    complete = [t for t in study.get_trials(deepcopy=False) if t.values and "gain" in t.user_attrs]
+    ranked = sorted(complete, key=lambda t: (-t.values[0], t.number))[:TOP]
+    rows = tuple(
+        (
+            str(trial.number),
+            _db(trial.values[0]),
+            f"{trial.user_attrs['gain']:+.3f} dB",
+            str(trial.user_attrs["steps"] + 1),
+            _numbers(trial.user_attrs["betas"]),
+            _params(trial.params),
+        )
+        for trial in ranked
+    )
+    head = ("trial", "score", "gain over one pass", "passes", "β", "parameters")
+    front = tuple((str(t.passes), _db(t.value), f"{t.gain:+.3f} dB", _numbers(t.betas)) for t in summary.front)
+    tables = [Table((), facts), Table(head, rows, "Best trials")]
+    if front:
+        tables.append(Table(("passes", "score", "gain over one pass", "β"), front, "What one more pass buys"))
+    return tuple(tables)
+
+
+def _params(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in params.items())
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+def _betas(part: StemPart) -> str:
+    return "searched in each excerpt" if part.betas is None else _numbers(part.betas) or "–"
+
+
+def _how(part: StemPart) -> str:
+    words = [part.rule, "shift" * part.shift, "mean" * (part.output == "mean"), "peak guard" * part.peak_guard]
+    words += [f"residual {part.residual:g}" * (part.residual > 0), f"σ {part.sigma:g}" * (part.sigma > 0)]
+    return ", ".join(word for word in words if word)
+
+
+def _db(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f} dB"
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")

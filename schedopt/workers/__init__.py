@@ -1,0 +1,1 @@
+"""Processes that search together: of this machine, or of a Dask cluster."""

@@ -1,0 +1,82 @@
+"""Devices that are there or not, and the precision that suits them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from schedopt.errors import SeparatorError
+from schedopt.separators import Separator, resolve_device, resolve_precision
+from schedopt.separators.demucs import devices
+from tests.models import tiny_hdemucs, tiny_separator
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Number of devices by kind on a make-believe machine."""
+    present = {"cpu": 1, "cuda": 0, "mps": 0}
+    monkeypatch.setattr(devices, "_present", lambda kind: present[kind])
+    return present
+
+
+def test_auto_takes_the_best(machine: dict[str, int]) -> None:
+    assert resolve_device("auto").type == "cpu"
+    machine["mps"] = 1
+    assert resolve_device("auto").type == "mps"
+    machine["cuda"] = 1
+    assert resolve_device("auto").type == "cuda"
+
+
+def test_a_device_that_is_not_there(machine: dict[str, int]) -> None:
+    for name in ("cuda", "cuda:0", "mps"):
+        with pytest.raises(SeparatorError, match=f"device '{name}' is not there: this machine has cpu"):
+            resolve_device(name)
+    machine["cuda"] = 2
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(SeparatorError, match="this machine has cuda:0 to cuda:1"):
+        resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "xpu", "cuda:x", "meta"])
+def test_a_device_that_nobody_knows(name: str) -> None:
+    with pytest.raises(SeparatorError, match=f"device '{name}' is not known"):
+        resolve_device(name)
+
+
+def test_the_real_machine_has_a_processor() -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto").type in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [({"avx2"}, "float32"), ({"avx512_bf16"}, "bfloat16"), ({"amx_bf16"}, "bfloat16"), (set(), "float32")],
+)
+def test_auto_precision_is_what_the_processor_multiplies_in(
+    flags: set[str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "_cpu_flags", lambda: flags)
+    assert resolve_precision("auto", torch.device("cpu")) == expected
+
+
+def test_precision_by_name() -> None:
+    cpu = torch.device("cpu")
+    assert [resolve_precision(name, cpu) for name in ("float32", "bfloat16")] == ["float32", "bfloat16"]
+    with pytest.raises(SeparatorError, match="precision 'half' is not known: auto, float32 or bfloat16"):
+        resolve_precision("half", cpu)
+    with pytest.raises(SeparatorError, match="mps runs in float32"):
+        resolve_precision("bfloat16", torch.device("mps"))
+    assert resolve_precision("auto", torch.device("mps")) == "float32"
+
+
+def test_auto_leaves_a_device_that_cannot_run_the_model(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Torch's device without memory takes any model, and its estimates cannot be read.
+    monkeypatch.setattr(devices, "_best", lambda: "meta")
+    separator = Separator.from_model(tiny_hdemucs(), name="tiny", device="auto")
+    (line,) = caplog.messages
+    assert line.startswith("tiny does not run on meta and runs on the CPU instead: ")
+    assert separator.device.type == "cpu"
+    mixture = torch.randn(1, 2, 4000, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(separator(mixture), tiny_separator()(mixture))

@@ -1,0 +1,83 @@
+"""A headless Chromium looks at the dashboard of a demo study that is running."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from selenium.webdriver import Chrome
+
+from tests.servers import environment, wait_for
+from tests.view.dashboard.browser import chromium, complaints, wait_for_figures, wait_in_page
+from tests.view.dashboard.serving import serving
+
+DEMO = Path(__file__).parents[2] / "studies" / "demo-vocals-linear.toml"
+
+SETTINGS = (
+    "data.tracks=2",
+    "data.excerpt=1.5",
+    "search.pruner=none",
+    "search.choose=best",
+    "study.trials=100000",
+    "store.disk=0",
+)
+"""Short trials, and more of them than there is time for."""
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/demo.db"
+
+
+def finished(url: str) -> int:
+    study = optuna.load_study(study_name="demo-vocals-linear", storage=url)
+    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+
+def test_a_browser_shows_figures_note_and_audio_of_a_running_study(url: str, tmp_path: Path) -> None:
+    overrides = [part for setting in SETTINGS for part in ("--set", setting)]
+    command = [sys.executable, "-m", "schedopt", "run", str(DEMO), "--storage", url, *overrides]
+    with (tmp_path / "errors").open("w+") as errors:
+        run = subprocess.Popen(command, stdout=errors, stderr=errors, cwd=tmp_path, env=environment())
+        try:
+            wait_for(lambda: run.poll() is not None or "finished" in (tmp_path / "errors").read_text(), 300)
+            wait_for(lambda: run.poll() is not None or finished(url) >= 3, 300)
+            assert run.poll() is None, (tmp_path / "errors").read_text()
+            with serving(url, studies=["demo-vocals-linear"]) as answers, chromium() as browser:
+                look_at(browser, answers.server.address, url)
+            before = finished(url)
+            wait_for(lambda: finished(url) > before)
+            assert run.poll() is None
+        finally:
+            run.terminate()
+            run.wait()
+        errors.seek(0)
+        said = errors.read()
+    assert run.returncode == 130
+    assert "database" not in said.replace("demo.db", "")
+    study = optuna.load_study(study_name="demo-vocals-linear", storage=url)
+    states = {trial.state for trial in study.get_trials() if trial.user_attrs.get("failure") != "interrupted"}
+    assert states <= {TrialState.COMPLETE, TrialState.WAITING}
+
+
+def look_at(browser: Chrome, address: str, url: str) -> None:
+    """Open the study's page, its note and its best trial as a person would."""
+    before = finished(url)
+    browser.get(address)
+    wait_for_figures(browser)
+    # The page follows the study without being opened again.
+    wait_in_page(browser, f"Math.max(...document.getElementById('plot-history').data.map(d => d.x.length)) > {before}")
+    browser.get(f"{address}/note")
+    wait_in_page(browser, "document.body.innerText.includes('one pass (uniform baseline)')")
+    best = optuna.load_study(study_name="demo-vocals-linear", storage=url).best_trial.number
+    browser.get(f"{address}/trials?numbers={best}")
+    wait_in_page(browser, "document.querySelectorAll('audio').length == 4")
+    wait_in_page(browser, "[...document.querySelectorAll('audio')].every(a => a.readyState >= 1 && a.duration > 1)")
+    browser.execute_script("window.player = document.querySelector('audio'); player.play()")
+    wait_in_page(browser, "player.currentTime > 0.2")
+    wait_in_page(browser, "document.body.innerText.includes('The best schedule of')")
+    assert complaints(browser) == []

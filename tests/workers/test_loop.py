@@ -1,0 +1,185 @@
+"""The worker's loop: exact counts, failures, interrupts, dead processes, several workers at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from schedopt.errors import StudyError
+from schedopt.storage.opening import open_storage
+from schedopt.storage.owners import is_dead, owner
+from schedopt.workers.loop import work
+
+
+def make(storage: Path) -> optuna.Study:
+    return optuna.create_study(
+        storage=open_storage(f"sqlite:///{storage}"),
+        study_name="s",
+        direction="maximize",
+        sampler=optuna.samplers.RandomSampler(seed=os.getpid()),
+        load_if_exists=True,
+    )
+
+
+def parabola(trial: optuna.Trial) -> float:
+    x = trial.suggest_float("x", 0, 1)
+    return -((x - 0.3) ** 2)
+
+
+def test_runs_exactly_the_trials_asked_for(tmp_path: Path) -> None:
+    study = make(tmp_path / "s.db")
+    for trials in (3, 3, 5):
+        work(study, parabola, trials)
+        assert len(study.trials) == trials
+
+
+def test_pruned_trials_count_and_failed_ones_do_not(tmp_path: Path) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        if trial.number % 3 == 1:
+            raise optuna.TrialPruned
+        if trial.number % 3 == 2:
+            raise ValueError("three by\nthree")
+        return parabola(trial)
+
+    study = make(tmp_path / "s.db")
+    work(study, objective, 6)
+    states = [t.state for t in study.trials]
+    assert states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED) == 6
+    failed = [t for t in study.trials if t.state == TrialState.FAIL]
+    assert {t.user_attrs["failure"] for t in failed} == {"ValueError: three by three"}
+
+
+def test_three_failures_in_a_row_stop_with_the_reason(tmp_path: Path) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        raise RuntimeError("the model burnt down")
+
+    study = make(tmp_path / "s.db")
+    with pytest.raises(StudyError, match=r"3 trials failed in a row.*the model burnt down"):
+        work(study, objective, 10)
+    assert len(study.trials) == 3
+
+
+def test_an_interrupted_trial_is_queued_again(tmp_path: Path) -> None:
+    tried: list[float] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        tried.append(trial.suggest_float("x", 0, 1))
+        if len(tried) == 2:
+            raise KeyboardInterrupt
+        return tried[-1]
+
+    study = make(tmp_path / "s.db")
+    with pytest.raises(KeyboardInterrupt):
+        work(study, objective, 4)
+    assert not study.get_trials(states=(TrialState.RUNNING,))
+    work(study, objective, 4)
+    assert tried[2] == tried[1]
+    assert sum(t.state == TrialState.COMPLETE for t in study.trials) == 4
+
+
+def test_an_interrupt_while_the_end_is_written_is_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = make(tmp_path / "s.db")
+    interrupted: list[int] = []
+
+    def interrupt(*args: Any, **kwargs: Any) -> bool:
+        if not interrupted:
+            interrupted.append(1)
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    original = study._storage.set_trial_state_values
+    monkeypatch.setattr(study._storage, "set_trial_state_values", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        work(study, parabola, 3)
+    assert not study.get_trials(states=(TrialState.RUNNING,))
+    work(study, parabola, 3)
+    assert sum(t.state == TrialState.COMPLETE for t in study.trials) == 3
+
+
+def test_owners() -> None:
+    assert not is_dead(owner())
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    where, _, _ = owner().partition("|")
+    started = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    token = f"{where}|{child.pid}|{started}"
+    assert not is_dead(token)
+    assert is_dead(f"{where}|{child.pid}|1")
+    assert not is_dead(f"another machine|{child.pid}|1")
+    child.kill()
+    child.wait()
+    assert is_dead(token)
+
+
+def _slow(trial: optuna.Trial) -> float:
+    value = parabola(trial)
+    time.sleep(0.03)
+    return value
+
+
+def _work_slowly(storage: Path, trials: int) -> None:
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    work(make(storage), _slow, trials)
+
+
+# Processes of their own that need not import everything again.
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload([__name__])
+
+
+def test_twenty_kills_leave_an_exact_and_clean_study(tmp_path: Path) -> None:
+    """kill −9 at random moments, resumed each time: exactly 100 finished trials, none RUNNING, each value right."""
+    storage, rng = tmp_path / "s.db", random.Random(1)
+    make(storage)
+    kills = 0
+    while kills < 20:
+        process = FRESH.Process(target=_work_slowly, args=(storage, 100))
+        process.start()
+        # Until it works: its first trial of this life.
+        before = len(make(storage).trials)
+        while process.is_alive() and len(make(storage).trials) == before:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.1))
+        if process.is_alive():
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.join()
+        if len(make(storage).get_trials(states=(TrialState.COMPLETE,))) > 90:
+            break
+    study = make(storage)
+    work(study, parabola, 100)
+    states = [t.state for t in study.trials]
+    assert states.count(TrialState.COMPLETE) == 100
+    assert states.count(TrialState.RUNNING) == 0
+    for trial in study.trials:
+        if trial.state == TrialState.COMPLETE:
+            assert trial.value == -((trial.params["x"] - 0.3) ** 2)
+            first = study.trials[trial.user_attrs.get("retry_of", trial.number)]
+            assert trial.params == (first.params or first.system_attrs["fixed_params"])
+
+
+def test_eight_workers_on_one_new_database(tmp_path: Path) -> None:
+    """All start at once on a file that does not exist: one study, exactly as many trials as asked for."""
+    storage = tmp_path / "new" / "s.db"
+    processes = [FRESH.Process(target=_work_slowly, args=(storage, 60)) for _ in range(8)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * 8
+    study = make(storage)
+    assert [t.number for t in study.trials] == list(range(60))
+    assert all(t.state == TrialState.COMPLETE for t in study.trials)
+    assert len({t.params["x"] for t in study.trials}) == 60
+    assert len({t.user_attrs["owner"] for t in study.trials}) > 1

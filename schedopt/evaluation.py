@@ -17,7 +17,7 @@ from torch import Tensor
 
 from schedopt.data import mix
 from schedopt.errors import DataError
-from schedopt.metrics import Metric, scorer
+from schedopt.metrics import scorer
 from schedopt.rules import rule
 from schedopt.schedules import Schedule
 from schedopt.separators import Separator
@@ -94,7 +94,7 @@ class Evaluator:
     separator: Separator
     excerpts: Sequence[Excerpt]
     refinement: Refinement
-    metric: Metric = "sdr"
+    metric: str = "sdr"
     gains: Mapping[str, float] = field(default_factory=dict)
     store: Store = field(default_factory=Store)
     first_stems: tuple[str, ...] = ()

@@ -20,13 +20,12 @@ import filelock
 import torch
 
 from schedopt import __version__
+from schedopt.data import SUFFIXES, check_file, open_audio
 from schedopt.data._text import reason, shown
-from schedopt.data.audio import check_file
 from schedopt.errors import DataError, SchedoptError
 from schedopt.files.schedule_file import Entry
 from schedopt.separators import Separator, Wave
 from schedopt.songs.naming import Template, inside, model_folder
-from schedopt.songs.reading import SUFFIXES, decode
 from schedopt.songs.refining import Desk, Place, separate, waves_at_most
 from schedopt.songs.waves import SAMPLE_BYTES, DiskShelf, Rest, Sum
 from schedopt.songs.writing import Encoding, write
@@ -47,6 +46,7 @@ class Options:
         other_method: what is left: `add`, the sum of the other stems; `minus`, the song without the stem (called
             `minus_STEM`, as in demucs); `none`, nothing.
         overwrite: separate again where results are there.
+        downmix: of songs of more than two channels mix all, instead of taking the first two.
     """
 
     out: Path
@@ -57,6 +57,7 @@ class Options:
     two_stems: str | None = None
     other_method: OtherMethod = "add"
     overwrite: bool = False
+    downmix: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,15 @@ class _Job:
     def _decode(self, shelf: DiskShelf) -> None:
         shelf.drop("decoding")
         try:
-            decode(self.song, shelf.wave("decoding"), self.separator.sample_rate)
+            audio = open_audio(
+                self.song,
+                self.separator.sample_rate,
+                channels=self.separator.channels,
+                downmix=self.options.downmix,
+                folder=shelf.folder,
+            )
+            for piece in audio.pieces():
+                shelf.wave("decoding").append(piece)
         except DataError:
             # There is nothing to continue from.
             shutil.rmtree(shelf.folder, ignore_errors=True)
@@ -210,6 +219,7 @@ class _Job:
             "separator": [self.separator.fingerprint, self.separator.device.type, self.separator.batch_segments],
             "entries": {stem: entry.model_dump(mode="json") for stem, entry in self.options.entries.items()},
             "shifts": self.options.shifts,
+            "downmix": self.options.downmix,
             "versions": [__version__, torch.__version__],
         }
 

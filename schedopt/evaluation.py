@@ -13,7 +13,7 @@ from torch import Tensor
 
 from schedopt.data import mix
 from schedopt.errors import DataError
-from schedopt.metrics import Metric, scorer
+from schedopt.metrics import scorer
 from schedopt.refinement import Refinement
 from schedopt.rules import rule
 from schedopt.schedules import Schedule
@@ -87,7 +87,7 @@ class Evaluator:
     separator: Separator
     excerpts: Sequence[Excerpt]
     refinement: Refinement
-    metric: Metric = "sdr"
+    metric: str = "sdr"
     gains: Mapping[str, float] = field(default_factory=dict)
     store: Store = field(default_factory=Store)
     shared_stems: tuple[str, ...] = ()

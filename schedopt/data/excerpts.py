@@ -15,21 +15,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from schedopt.data._resample import SAMPLE_RATE
-from schedopt.data._text import reason
 from schedopt.errors import DataError
-from schedopt.processes import in_processes
 from schedopt.types import STEMS, Excerpt, Track
 
 log = logging.getLogger("schedopt")
@@ -57,10 +51,9 @@ def cut_excerpts(
 
     Every track is read once from end to end, a minute at a time, and then once more where the excerpts lie.
     Tracks that are too short, or in which no stem sounds, are left out with a note in the log; a track with
-    room for fewer excerpts gives fewer. With several `workers` each process reads one track after the other.
+    room for fewer excerpts gives fewer. Each of the `workers` threads reads one track after the other.
 
     Raises:
-        TerminatedWorkerError: workers keep being killed.
         DataError: if the length is not usable or no track is left.
     """
     samples = round(seconds * SAMPLE_RATE) if math.isfinite(seconds) else 0
@@ -68,15 +61,8 @@ def cut_excerpts(
         raise DataError(f"an excerpt must last at least 0.1 s, got {seconds} s")
     if per_track < 1:
         raise DataError(f"the number of excerpts of a track must be at least 1, got {per_track}")
-    if workers == 1:
-        cuts = [_cut(track, samples, per_track, silence_db) for track in tracks]
-    else:
-        with tempfile.TemporaryDirectory(prefix="schedopt-") as folder:
-            tasks = [
-                joblib.delayed(_cut_into)(Path(folder) / str(number), track, samples, per_track, silence_db)
-                for number, track in enumerate(tracks)
-            ]
-            cuts = [(list(map(_read_back, found)), note) for found, note in in_processes(tasks, workers)]
+    with ThreadPoolExecutor(workers) as pool:
+        cuts = list(pool.map(lambda track: _cut(track, samples, per_track, silence_db), tracks))
     for _, note in cuts:
         if note:
             log.warning("%s; left out", note)
@@ -111,29 +97,6 @@ def _cut(track: Track, samples: int, per_track: int, silence_db: float) -> tuple
         if audible:
             found.append(Excerpt(track.name, start, SAMPLE_RATE, STEMS, references, audible, _fingerprint(references)))
     return found, "" if found else f"{track.name}: no stem sounds anywhere (above {silence_db:g} dBFS)"
-
-
-def _cut_into(
-    path: Path, track: Track, samples: int, per_track: int, silence_db: float
-) -> tuple[list[dict[str, Any]], str]:
-    """`_cut` in another process, which leaves the samples in files whose names begin with `path`."""
-    found, note = _cut(track, samples, per_track, silence_db)
-    packed = []
-    for number, excerpt in enumerate(found):
-        place = f"{path}-{number}.npy"
-        try:
-            np.save(place, excerpt.references.numpy())
-        except OSError as error:
-            raise DataError(f"{place}: the excerpt cannot be written: {reason(error)}; set TMPDIR") from None
-        packed.append({**excerpt.packed(), "references": place})
-    return packed, note
-
-
-def _read_back(packed: dict[str, Any]) -> Excerpt:
-    references = np.load(packed["references"])
-    # At once: where the folder lies in memory there would be two of all excerpts.
-    os.unlink(packed["references"])
-    return Excerpt.unpacked({**packed, "references": references})
 
 
 def _scan(track: Track, length: int) -> Powers:

@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from joblib.externals.loky.process_executor import TerminatedWorkerError
-
 from schedopt.config import StoreSection, StudyConfig
 from schedopt.data import Split, cut_excerpts, load_tracks
 from schedopt.disk import DiskStore, default_folder
-from schedopt.errors import StudyError
 from schedopt.evaluation import Evaluator
 from schedopt.search.audio import AudioKeeper
 from schedopt.search.objective import Objective, OnExcerpt
@@ -20,8 +17,6 @@ from schedopt.separators import Separator, load_separator
 from schedopt.store import Store
 from schedopt.trajectory import Refinement
 from schedopt.types import Excerpt
-
-KILLED = "workers keep being killed; is the memory full? Try fewer --workers"
 
 log = logging.getLogger("schedopt")
 
@@ -45,13 +40,12 @@ class Workbench:
         excerpts: Sequence[Excerpt] | None = None,
         workers: int = 1,
     ) -> Workbench:
-        """Load the model and cut the excerpts of one side of the split, in `workers` processes; no pass yet.
+        """Load the model and cut the excerpts of one side of the split, in `workers` threads; no pass yet.
 
         `excerpts`: those of another process, which has cut them.
 
         Raises:
             SeparatorError, DataError: the model or the tracks cannot be used.
-            StudyError: a worker was killed.
         """
         separator = load_separator(
             config.separator.model,
@@ -63,10 +57,7 @@ class Workbench:
         if excerpts is None:
             data = config.data
             tracks = load_tracks(data.source, split, data.tracks)
-            try:
-                excerpts = cut_excerpts(tracks, data.excerpt, data.excerpts_per_track, workers=workers)
-            except TerminatedWorkerError:
-                raise StudyError(KILLED) from None
+            excerpts = cut_excerpts(tracks, data.excerpt, data.excerpts_per_track, workers=workers)
         return cls(config, separator, excerpts, make_store(config.store))
 
     def objective(self, target: str, on_excerpt: OnExcerpt | None = None, *, note: bool = True) -> Objective:

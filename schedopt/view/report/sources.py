@@ -21,7 +21,7 @@ from schedopt.search.export import entry_of, load_study
 from schedopt.search.provenance import lines, provenance
 from schedopt.search.study import Summary, study_name, summarize
 from schedopt.separators import Separator, load_separator
-from schedopt.storage.opening import shown
+from schedopt.storage.urls import shown
 from schedopt.types import Excerpt
 from schedopt.view.figures import benchmark_charts, study_charts
 from schedopt.view.report.clips import clip, heard, places

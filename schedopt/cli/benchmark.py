@@ -18,6 +18,7 @@ from schedopt.config import load_config
 from schedopt.data import Split
 from schedopt.files.benchmark_file import BenchmarkFile, read_benchmark
 from schedopt.files.presets import is_preset, open_schedule
+from schedopt.files.writing import check_writable, write_text
 from schedopt.proof.benchmark import Options
 from schedopt.proof.benchmark import benchmark as run_benchmark
 from schedopt.proof.findings import document, findings
@@ -27,7 +28,6 @@ from schedopt.proof.sweep import Sweep
 from schedopt.proof.sweep import sweep as run_sweep
 from schedopt.proof.tables import footnotes, headline, stem_table
 from schedopt.search.export import as_json as schedule_json
-from schedopt.search.export import check_writable, write_text
 
 if TYPE_CHECKING:
     from schedopt.view.figures import Charts

@@ -15,7 +15,8 @@ from schedopt.config import load_config
 from schedopt.errors import ConfigError
 from schedopt.files.benchmark_file import load_benchmark
 from schedopt.files.schedule_file import SUFFIX
-from schedopt.search.export import check_writable, default_path, write_text
+from schedopt.files.writing import check_writable, write_text
+from schedopt.search.export import default_path
 from schedopt.storage.opening import open_storage
 from schedopt.view.report import benchmark_page, render, study_page
 from schedopt.view.report.page import Page

@@ -15,6 +15,7 @@ from schedopt.cli._paths import PATH
 from schedopt.config import StudyConfig, load_config, reference_text
 from schedopt.errors import StudyError
 from schedopt.files.schedule_file import json_schema
+from schedopt.files.writing import check_writable, write_text
 from schedopt.proof.reproduce import PUBLISHED, Reproduction
 from schedopt.proof.reproduce import reproduce as replay
 from schedopt.search import export as exports
@@ -73,7 +74,7 @@ def run(
     written = exports.default_path(config) if exports.is_exportable(config) else None
     if written is not None:
         try:
-            exports.check_writable(written)
+            check_writable(written)
         except StudyError:
             open_storage(config.study.storage)  # what ails the storage, often the same, is named first
             raise
@@ -195,7 +196,7 @@ def _status_row(summary: Summary) -> tuple[str, ...]:
     )
 
 
-FORMATS: dict[str, Any] = {"json": exports.as_json, "csv": exports.as_csv, "toml": exports.as_toml}
+FORMATS: dict[str, Any] = {"json": exports.as_json, "csv": exports.as_csv}
 
 
 def _print_schema(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -219,7 +220,7 @@ def _print_schema(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @STORAGE
 @SET
 def export(study_file: Path, output: Path | None, style: str, storage: str | None, overrides: tuple[str, ...]) -> None:
-    """Write the best schedule of STUDY.toml's studies: a schedule file (json), or its β table (csv, toml)."""
+    """Write the best schedule of STUDY.toml's studies: a schedule file (json), or its β table (csv)."""
     config = _config(study_file, overrides, storage=storage)
     if output is None:
         file = exports.schedule_file(config, open_storage(config.study.storage, create=False))
@@ -232,7 +233,7 @@ def _export(config: StudyConfig, path: Path, style: str = "json") -> Path:
     file = exports.schedule_file(config, open_storage(config.study.storage, create=False))
     if style == "json":
         file = exports.with_known_scores(file, path)
-    exports.write_text(path, FORMATS[style](file))
+    write_text(path, FORMATS[style](file))
     return path
 
 

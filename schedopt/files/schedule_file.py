@@ -7,14 +7,15 @@ so that a file can be written by hand. Nothing in a file is trusted: it is check
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from schedopt.data._text import reason, shown
-from schedopt.errors import ScheduleError
+from schedopt.errors import ScheduleError, shown
+from schedopt.files.explain import explain
+from schedopt.files.reading import read_bytes
 from schedopt.rules import RULES, rule
 from schedopt.schedules import FAMILIES
 from schedopt.separators import Separator
@@ -214,22 +215,11 @@ def load_schedule_file(path: Path | str) -> ScheduleFile:
     Raises:
         ScheduleError: it cannot be read, or holds what cannot be followed; one line with the file and the field.
     """
-    path = Path(path)
+    content = read_bytes(path, MAX_BYTES, "schedule file", ScheduleError)
     try:
-        if path.exists() and not path.is_file():
-            raise ScheduleError(f"{shown(path)}: is not a file; give a schedule file ({SUFFIX})")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise ScheduleError(f"{shown(path)}: there is no such schedule file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ScheduleError(f"{shown(path)}: cannot be read: {reason(error)}") from None
-    if len(content) > MAX_BYTES:
-        raise ScheduleError(f"{shown(path)}: larger than {MAX_BYTES // 2**20} MiB, so it is no schedule file")
-    try:
-        return ScheduleFile.model_validate_json(content.removeprefix(b"\xef\xbb\xbf"))
+        return ScheduleFile.model_validate_json(content)
     except ValidationError as error:
-        raise ScheduleError(explain(error, shown(path))) from None
+        raise ScheduleError(explain(error, shown(path), ScheduleFile)) from None
 
 
 def check_separator(file: ScheduleFile, separator: Separator, where: str, option: str = "--model") -> None:
@@ -259,28 +249,6 @@ def check_separator(file: ScheduleFile, separator: Separator, where: str, option
 def json_schema() -> dict[str, Any]:
     """The JSON schema of schedule files; `schedule.schema.json` beside this module is the same."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ScheduleFile.model_json_schema()}
-
-
-def explain(error: ValidationError, where: str) -> str:
-    """The first fault of a file, in one line: file, field, value, what is wrong."""
-    fault = error.errors(include_url=False)[0]
-    field = _field(fault["loc"])
-    message = " ".join(str(fault["msg"]).removeprefix("Value error, ").split())
-    if fault["type"] == "missing":
-        return f"{where}: {field} is missing"
-    if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key {field}"
-    if fault["type"] == "json_invalid":
-        return f"{where}: not valid JSON: {message.removeprefix('Invalid JSON: ')}"
-    value = fault["input"]
-    given = "" if isinstance(value, (Mapping, list, Part)) or len(repr(value)) > 80 else f" = {value!a}"
-    return f"{where}: {field}{given}: {message}" if field else f"{where}: {message}"
-
-
-def _field(location: Sequence[int | str]) -> str:
-    """`schedules.vocals.betas[2]`, with unprintable characters escaped."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return shown(text.removeprefix("."))[:200]
 
 
 def _one_of(value: str, known: Sequence[str]) -> str:

@@ -56,12 +56,12 @@ def _field(location: Location) -> str:
 
 
 def _given(value: Any) -> str:
-    """` = VALUE`, where it is short and one value; what is wrong with a table is said of the table."""
+    """` = VALUE`, where it is short and neither empty nor a table; what is wrong with a table is said of the table."""
     try:
         text = repr(value)
     except ValueError:
         return " = a huge number"  # of thousands of digits
-    if isinstance(value, (Mapping, BaseModel)) or len(text) > LONGEST_VALUE:
+    if value in ([], ()) or isinstance(value, (Mapping, BaseModel)) or len(text) > LONGEST_VALUE:
         return ""
     return f" = {text}"
 

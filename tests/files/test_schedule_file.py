@@ -124,7 +124,7 @@ def test_no_oracle_reaches_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("schedules.piano", {"rule": "remix", "betas": [1]}, "schedules: 'piano' is not one of drums"),
         ("schedules.\x1b[31m", {"rule": "remix", "betas": [1]}, r"schedules: '\x1b[31m' is not one of"),
         ("schedules.vocals.betas", None, "schedules.vocals.betas is missing"),
-        ("schedules.vocals.betas", [], "schedules.vocals.betas = []: "),
+        ("schedules.vocals.betas", [], "schedules.vocals.betas: "),
         ("schedules.vocals.betas", [0.5, 1.5], "schedules.vocals.betas[1] = 1.5: "),
         ("schedules.vocals.betas", [-0.1], "schedules.vocals.betas[0] = -0.1: "),
         ("schedules.vocals.betas", ["0.5"], "schedules.vocals.betas[0] = '0.5': "),

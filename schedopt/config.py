@@ -26,6 +26,7 @@ from pydantic import (
 from schedopt.errors import ConfigError, ScheduleError, shown
 from schedopt.files.explain import explain, nearest
 from schedopt.files.reading import read_text
+from schedopt.files.writing import is_device
 from schedopt.rules import RULES
 from schedopt.schedules import DEFAULT_RESOLUTION, FAMILIES, Family, family, narrowed
 from schedopt.types import STEMS
@@ -53,6 +54,8 @@ def _file_name(value: str) -> str:
         raise ValueError("a name holds no slash, line break or other unprintable character: files are named after it")
     if value[0] in ".-~ " or value[-1] in ". ":
         raise ValueError("a name does not begin with . - ~ or a space, nor end with . or a space")
+    if is_device(value):
+        raise ValueError("Windows takes this name for a device: files are named after it")
     return value
 
 

@@ -10,7 +10,7 @@ import optuna
 from schedopt.cli import _show
 from schedopt.cli._figures import figures
 from schedopt.cli._figures import write as write_figures
-from schedopt.cli._paths import PATH
+from schedopt.cli._paths import PATH, Number
 from schedopt.config import load_config
 from schedopt.errors import ConfigError
 from schedopt.files.benchmark_file import load_benchmark
@@ -36,7 +36,7 @@ REPORT_SUFFIX = ".report.html"
 @click.option(
     "--audio",
     "seconds",
-    type=click.FloatRange(0, 30),
+    type=Number(0, 30),
     default=4.0,
     show_default=True,
     help="Seconds of each clip of the best, median and worst track; 0: no audio, so no pass is run.",

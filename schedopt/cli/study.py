@@ -11,7 +11,7 @@ import optuna
 from schedopt.cli import _show
 from schedopt.cli._figures import figures
 from schedopt.cli._figures import write as write_figures
-from schedopt.cli._paths import PATH
+from schedopt.cli._paths import PATH, WORD
 from schedopt.config import StudyConfig, load_config, reference_text
 from schedopt.errors import StudyError
 from schedopt.files.schedule_file import json_schema
@@ -31,7 +31,7 @@ STUDY_FILE = click.argument("study_file", metavar="STUDY.toml", type=PATH)
 SET = click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the study file."
 )
-STORAGE = click.option("--storage", metavar="URL", help="Override study.storage, e.g. sqlite:///my.db.")
+STORAGE = click.option("--storage", type=WORD, metavar="URL", help="Override study.storage, e.g. sqlite:///my.db.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
 
 
@@ -48,6 +48,7 @@ def _config(path: Path, overrides: tuple[str, ...], **keys: object) -> StudyConf
 @STORAGE
 @click.option(
     "--dask",
+    type=WORD,
     metavar="ADDRESS",
     help="Search on the processes of the Dask cluster there, e.g. tcp://host:8786 (--workers N: on N of them).",
 )
@@ -127,7 +128,7 @@ def _print_summary(summary: Summary, trials: int) -> None:
 
 @click.command()
 @click.argument("study_file", metavar="[STUDY.toml]", required=False, type=PATH)
-@click.option("--storage", metavar="URL", help="Show all studies of this storage.")
+@click.option("--storage", type=WORD, metavar="URL", help="Show all studies of this storage.")
 @click.option("-v", "--verbose", is_flag=True, help="Also what each study was made with: settings, versions, hashes.")
 @click.option(
     "--compare", nargs=2, metavar="STUDY STUDY", help="Show two of the storage's studies, and how they differ."

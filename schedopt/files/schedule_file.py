@@ -34,11 +34,15 @@ MAX_BYTES = 2**20
 SHARED = "all"
 """The target of a schedule that serves every stem."""
 
+SEGMENT_RANGE = (0.1, 3600)
+"""Seconds. A shorter segment has so many neighbours that a song takes for ever; models have 6 to 40 s."""
+
 Text = Annotated[str, StringConstraints(max_length=1000)]
 Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Beta = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Gain = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=SEGMENT_RANGE[0], le=SEGMENT_RANGE[1], allow_inf_nan=False)]
 
 
 class Part(BaseModel):
@@ -51,9 +55,9 @@ class SearchedModel(Part):
     model: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     overlap: float = Field(0.25, ge=0, lt=1, description="of neighbouring segments, as a part of a segment")
-    segment: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | Literal["model"] = Field(
-        "model", description="seconds, or the model's own"
-    )
+    segment: (
+        Annotated[float, Field(ge=SEGMENT_RANGE[0], le=SEGMENT_RANGE[1], allow_inf_nan=False)] | Literal["model"]
+    ) = Field("model", description="seconds, or the model's own")
     normalisation: Literal["mean and standard deviation of the mono mix"] = Field(
         "mean and standard deviation of the mono mix", description="of every pass's whole input"
     )

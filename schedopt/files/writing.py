@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from schedopt.errors import StudyError, reason, shown
+
+_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE | re.DOTALL)
+
+
+def is_device(name: str) -> bool:
+    """Whether Windows takes a file of this name for a device, whatever its extension: `con`, `NUL.txt`, …"""
+    return _DEVICES.fullmatch(name) is not None
 
 
 def check_writable(path: Path) -> None:
@@ -40,6 +50,16 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def json_text(value: Any, encoding: str = "utf-8") -> str:
+    """`value` as a JSON document; characters that `encoding` lacks (some file names hold such) are escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    return text + "\n"
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from pathlib import Path
 
 import optuna
@@ -24,6 +23,7 @@ from schedopt.files.schedule_file import (
     SearchScore,
     load_schedule_file,
 )
+from schedopt.files.writing import json_text
 from schedopt.rules import rule
 from schedopt.search.study import study_name, summarize
 from schedopt.storage.opening import shown
@@ -135,7 +135,7 @@ def as_csv(file: ScheduleFile) -> str:
 
 
 def as_json(file: ScheduleFile) -> str:
-    return json.dumps(file.document(), indent=2, ensure_ascii=False) + "\n"
+    return json_text(file.document())
 
 
 def default_path(config: StudyConfig) -> Path:

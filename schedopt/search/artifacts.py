@@ -17,6 +17,8 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 from sqlalchemy.engine import make_url
 
+from schedopt.errors import StudyError, reason, shown
+
 PRIVATE = 0o700
 
 
@@ -45,9 +47,15 @@ def artifact_folder(url: str, named: str = "") -> Path | None:
 
     Args:
         named: `[store] artifacts`, relative to the current folder; it comes first.
+
+    Raises:
+        StudyError: `named` begins with the home of a user who is not there.
     """
     if named:
-        return Path(named).expanduser().absolute()
+        try:
+            return Path(named).expanduser().absolute()
+        except RuntimeError as error:  # no such user
+            raise StudyError(f"{shown(named)}: no folder of audio: {reason(error)}") from None
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         return None

@@ -62,6 +62,10 @@ def schedule_file(config: StudyConfig, storage: BaseStorage) -> ScheduleFile:
         )
     except ValidationError as error:
         raise ScheduleError(explain(error, f"study {config.study.name}", ScheduleFile)) from None
+    except (KeyError, TypeError, AttributeError) as error:  # somebody edited the database
+        raise StudyError(
+            f"study {config.study.name}: its attributes are not as schedopt wrote them: {error!r}"
+        ) from None
 
 
 def load_study(storage: BaseStorage, name: str, url: str) -> optuna.Study:

@@ -14,7 +14,7 @@ from schedopt.files.writing import replacing
 from schedopt.metrics import METRICS
 from schedopt.proof.scoring import evaluate as score_folders
 from schedopt.songs import Encoding
-from schedopt.songs.writing import write_pieces
+from schedopt.songs.writing import write
 from schedopt.types import STEMS
 
 
@@ -51,5 +51,5 @@ def demo(folder: Path, tracks: int, split: Split) -> None:
         named = dict(zip(STEMS, references, strict=True)) | {"mixture": mix(references, None)}
         for stem, audio in named.items():
             with replacing(folder / track.name / f"{stem}.wav") as path:
-                write_pieces([audio], path, SAMPLE_RATE, Encoding(bits=32), *audio.shape)
+                write(audio, path, SAMPLE_RATE, Encoding(bits=32))
         click.echo(folder / track.name)

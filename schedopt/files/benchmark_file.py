@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from schedopt.errors import DataError, shown
 from schedopt.files.explain import explain
 from schedopt.files.reading import read_bytes
-from schedopt.files.schedule_file import Beta, Hex, Number, Refined, Text
+from schedopt.files.schedule_file import Beta, Hex, Number, Text
+from schedopt.refinement import SeededOptions
 from schedopt.types import STEMS
 
 Kind = Literal["baseline", "schedule", "shift", "line", "constant", "family", "oracle", "greedy"]
@@ -34,7 +35,7 @@ Scores = Annotated[tuple[Number, ...], Field(min_length=1, max_length=101)]
 class Part(BaseModel):
     """Unknown keys are let be: a later version may write more."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=False)
 
 
 class Compared(Part):
@@ -76,7 +77,7 @@ class TrackScores(Part):
     si_sdr: Scores
 
 
-class StemPart(Refined, Part):
+class StemPart(SeededOptions, Part):
     """One method for one stem; `betas` is null for the greedy search, which finds others for each excerpt."""
 
     betas: tuple[Beta, ...] | None

@@ -13,6 +13,9 @@ from schedopt.errors import shortened, shown
 LONGEST_VALUE = 80
 """Characters of a value that is quoted; a longer one is not."""
 
+BRANCHES = ("literal[", "tuple[", "constrained-")
+"""Begin the names that pydantic gives to the branches of a union."""
+
 Location = Sequence[int | str]
 
 
@@ -46,7 +49,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def _of_document(location: Location) -> Location:
     """`location` without the names that pydantic gives to the branches of a union."""
-    return [part for part in location if isinstance(part, int) or not part.startswith(("literal[", "tuple[", "union["))]
+    return [part for part in location if isinstance(part, int) or not part.startswith(BRANCHES)]
 
 
 def _field(location: Location) -> str:

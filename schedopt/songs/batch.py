@@ -19,16 +19,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor
+
+from schedopt.arrays import Arrays, ScratchFiles, blocks, stored
 from schedopt.data.audio import check_file
 from schedopt.errors import DataError, SchedoptError, reason, shown
 from schedopt.files.schedule_file import Entry
-from schedopt.separators import Separator, Wave
+from schedopt.separators import Separator
 from schedopt.songs.naming import BY_FOLDER, Template, inside, model_folder, telling_apart
 from schedopt.songs.reading import SUFFIXES, decode
-from schedopt.songs.refining import Desk, Place, separate, waves_at_most
+from schedopt.songs.refining import Position, SongPasses, arrays_at_most, separate, stems_to_estimate
 from schedopt.songs.scratch import scratch_folder
-from schedopt.songs.waves import SAMPLE_BYTES, DiskShelf, Rest, Sum
 from schedopt.songs.writing import HEX, Encoding, Record, read_record, write
+
+SAMPLE_BYTES = 4
 
 OtherMethod = Literal["add", "minus", "none"]
 State = Literal["done", "there", "failed"]
@@ -43,7 +47,7 @@ class Options:
     Attributes:
         out: the results' folder; one named after the model is made in it.
         entries: schedule by stem; stems without one come from the plain pass.
-        shifts: see `Desk`.
+        shifts: see `SongPasses`.
         two_stems: write this stem and what is left beside it, `no_STEM`.
         other_method: what is left: `add`, the sum of the other stems; `minus`, the song without the stem (called
             `minus_STEM`, as in demucs); `none`, nothing.
@@ -70,7 +74,7 @@ class Result:
     error: str = ""
 
 
-OnPlace = Callable[[Path, Place, int], None]
+OnPosition = Callable[[Path, Position, int], None]
 """Called with a song, how far it is, and its length in samples."""
 
 
@@ -95,7 +99,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def separate_songs(
-    songs: Sequence[Path], separator: Separator, options: Options, on_place: OnPlace | None = None
+    songs: Sequence[Path], separator: Separator, options: Options, on_position: OnPosition | None = None
 ) -> Iterator[Result]:
     """Separate `songs` one after the other; a bad one does not stop the others.
 
@@ -107,7 +111,7 @@ def separate_songs(
     taken: dict[Path, Path] = {}
     for song in songs:
         try:
-            yield _Job(song, separator, options, taken, on_place).run()
+            yield _Job(song, separator, options, taken, on_position).run()
         except SchedoptError as error:
             named = str(error) if str(error).startswith((shown(song), "--")) else f"{shown(song)}: {error}"
             yield Result(song, "failed", error=named)
@@ -124,12 +128,12 @@ class _Job:
         separator: Separator,
         options: Options,
         taken: dict[Path, Path],
-        on_place: OnPlace | None,
+        on_position: OnPosition | None,
     ) -> None:
         self.song = song
         self.separator = separator
         self.options = options
-        self.on_place = on_place
+        self.on_position = on_position
         self.folder = options.out / model_folder(separator.name)
         self.files = self._files()
         for file in self.files.values():
@@ -149,7 +153,7 @@ class _Job:
         if not self.options.overwrite and self._is_there():
             return Result(self.song, "there", files)
         with scratch_folder(self.folder, hashed("\0".join(map(str, files)))) as scratch:
-            self._continue_in(scratch)
+            self._separate_in(scratch)
         return Result(self.song, "done", files)
 
     def _is_there(self) -> bool:
@@ -190,18 +194,27 @@ class _Job:
         settings = (name, self.separator.fingerprint, self.options.shifts, self.options.encoding, refined)
         return Record(self._samples, hashed(repr(settings)))
 
-    def _continue_in(self, scratch: Path) -> None:
-        """Separate the song."""
-        rate = self.separator.sample_rate
-        with DiskShelf(scratch, self.separator.channels) as shelf:
-            mixture = shelf.wave("mixture")
-            decode(self.song, mixture, rate)
-            self._check_space(scratch, mixture.samples)
-            desk = Desk(self.separator, mixture, shelf, self.options.shifts, self._told(mixture.samples))
-            outputs = self._outputs(mixture, separate(desk, self.options.entries, self._stems()))
-            for number, output in enumerate(self.files):
-                path = scratch / f"{number}.{self.options.encoding.ext}"
-                write(outputs[output], path, rate, self.options.encoding, self.records[output])
+    def _separate_in(self, scratch: Path) -> None:
+        """Separate the song into files in `scratch`, then give them their names."""
+        arrays = ScratchFiles(scratch)
+        mixture = stored(decode(self.song, self.separator.sample_rate), arrays)
+        self._check_space(scratch, mixture.shape[-1])
+        stems = self._stems()
+        passes = SongPasses(
+            self.separator,
+            mixture,
+            stems_to_estimate(self.separator, self.options.entries, stems),
+            arrays,
+            self.options.shifts,
+            self._told(mixture.shape[-1]),
+        )
+        names = list(self.files)
+        outputs = separate(passes, self.options.entries, stems)
+        if self.options.two_stems is not None:
+            outputs = self._two(mixture, outputs, arrays)
+        for name, audio in outputs:
+            path = scratch / f"{names.index(name)}.{self.options.encoding.ext}"
+            write(audio, path, self.separator.sample_rate, self.options.encoding, self.records[name])
         for number, file in enumerate(self.files.values()):
             file.parent.mkdir(parents=True, exist_ok=True)
             inside(self.folder, file.relative_to(self.folder))
@@ -210,11 +223,11 @@ class _Job:
     def _check_space(self, scratch: Path, samples: int) -> None:
         """Refuse now what would fill the disk later.
 
-        On it lie the mixture, the waves of `separate`, and the stems that are written from them.
+        On it lie the arrays of `separate`, and the stems that are written from them.
         """
-        waves = 1 + waves_at_most(self.options.entries, self._stems(), self.separator.stems)
+        held = arrays_at_most(self.separator, self.options.entries, self._stems())
         written = len(self.files) * self.options.encoding.bits / 32
-        needed = (waves + written) * samples * self.separator.channels * SAMPLE_BYTES
+        needed = (held + written) * samples * self.separator.channels * SAMPLE_BYTES
         free = shutil.disk_usage(scratch).free + sum(path.stat().st_size for path in scratch.iterdir())
         if needed > free:
             raise DataError(
@@ -222,29 +235,37 @@ class _Job:
                 f" separated; {free / 1e9:.1f} GB are free"
             )
 
-    def _told(self, samples: int) -> Callable[[Place], None]:
-        told = self.on_place
+    def _told(self, samples: int) -> Callable[[Position], None]:
+        told = self.on_position
         if told is None:
             return lambda _: None
-        told(self.song, Place(None, 0, 0), samples)
-        return lambda place: told(self.song, place, samples)
+        told(self.song, Position(None, 0, 0), samples)
+        return lambda position: told(self.song, position, samples)
 
     def _stems(self) -> list[str]:
         """Stems that must be estimated."""
         only = self.options.two_stems
         return list(self.separator.stems) if only is None or self.options.other_method == "add" else [only]
 
-    def _outputs(self, mixture: Wave, estimates: Mapping[str, Wave]) -> dict[str, Wave]:
-        """What is written, by name."""
-        only = self.options.two_stems
-        if only is None:
-            return dict(estimates)
-        outputs: dict[str, Wave] = {only: estimates[only]}
-        if self.options.other_method == "minus":
-            outputs[f"minus_{only}"] = Rest(mixture, estimates[only])
-        elif self.options.other_method == "add":
-            outputs[f"no_{only}"] = Sum([wave for stem, wave in estimates.items() if stem != only])
-        return outputs
+    def _two(
+        self, mixture: Tensor, estimates: Iterator[tuple[str, Tensor]], arrays: Arrays
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The chosen stem, and what is left beside it: the others' sum, with the mixture's mean once, or the rest."""
+        only, method = self.options.two_stems, self.options.other_method
+        rest = arrays.empty(*mixture.shape).zero_()
+        mean = self.separator.mean_of(mixture)
+        others = 0
+        for stem, estimate in estimates:
+            for block in blocks(mixture.shape[-1]):
+                if stem == only and method == "minus":
+                    rest[:, block] = mixture[:, block] - estimate[:, block]
+                elif stem != only:
+                    rest[:, block] += estimate[:, block] - (mean if others else 0)
+            others += stem != only
+            if stem == only:
+                yield stem, estimate
+        if method != "none":
+            yield f"{'no' if method == 'add' else 'minus'}_{only}", rest
 
     def _files(self) -> dict[str, Path]:
         """Where each output goes, by its name."""

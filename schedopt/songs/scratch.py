@@ -1,4 +1,4 @@
-"""The hidden folder beside the results in which a song's waves lie while it is separated.
+"""The hidden folder beside the results in which a song's stems are written until all of them are complete.
 
 Its name cannot be foretold, it is made for this user alone, and no link is followed. What a killed run left behind is
 removed by the next run of the same user in the same place.
@@ -23,7 +23,7 @@ LOCK, JOB = "lock", "job"
 HEADER = "schedopt separate "
 """Begins the file that says what a folder is for; a folder without it is not one of these."""
 
-OWN_SUFFIXES = (".f32", ".wav", ".flac")
+OWN_SUFFIXES = (".wav", ".flac")
 
 
 @contextlib.contextmanager

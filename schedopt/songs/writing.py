@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import soundfile
 import torch
+from torch import Tensor
 
+from schedopt.arrays import blocks
 from schedopt.errors import DataError, reason, shown
-from schedopt.separators import Wave
-from schedopt.songs.waves import pieces
 
 Bits = Literal[16, 24, 32]
 Clip = Literal["rescale", "clamp", "none"]
@@ -85,33 +84,18 @@ def read_record(path: Path) -> Record | None:
     return Record(*found.groups()) if found else None
 
 
-def write(wave: Wave, path: Path, sample_rate: int, encoding: Encoding, record: Record | None = None) -> None:
-    """Write `wave` to `path`, which must be a name that nobody takes for a finished file yet.
+def write(wave: Tensor, path: Path, sample_rate: int, encoding: Encoding, record: Record | None = None) -> None:
+    """Write `wave`, (channels, samples), to `path`, which must be a name that nobody takes for a finished file yet.
+
+    Equal samples make equal bytes.
 
     Raises:
         DataError: it cannot be written.
     """
     divisor = 1.0
     if encoding.clipping == "rescale":
-        divisor = max(1.0, HEADROOM * max(float(piece.abs().max()) for piece in pieces(wave)))
-    clipped = (_clipped(piece, divisor, encoding.clipping) for piece in pieces(wave))
-    write_pieces(clipped, path, sample_rate, encoding, len(wave.read(0, 1)), wave.samples, record)
-
-
-def write_pieces(
-    found: Iterable[torch.Tensor],
-    path: Path,
-    sample_rate: int,
-    encoding: Encoding,
-    channels: int,
-    samples: int,
-    record: Record | None = None,
-) -> None:
-    """Write pieces (channels, samples) of a wave of `samples` samples; equal samples make equal bytes.
-
-    Raises:
-        DataError: it cannot be written.
-    """
+        divisor = max(1.0, HEADROOM * max(float(wave[:, block].abs().max()) for block in blocks(wave.shape[-1])))
+    channels, samples = wave.shape
     container = encoding.container(samples, channels)
     try:
         # By descriptor, since libsndfile takes no name that is not UTF-8.
@@ -121,8 +105,8 @@ def write_pieces(
         ) as file:
             if record is not None:
                 file.comment = str(record)
-            for piece in found:
-                file.write(piece.numpy().T)
+            for block in blocks(samples):
+                file.write(_clipped(wave[:, block], divisor, encoding.clipping).numpy().T)
         with path.open("r+b") as written:
             _remove_time(written)
             os.fsync(written.fileno())

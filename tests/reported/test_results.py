@@ -23,7 +23,7 @@ from schedopt.songs.writing import write
 from tests.models import RATE, tiny_hdemucs
 from tests.proof.schedules import write_schedule
 from tests.separators.networks import mixture
-from tests.songs.songs import kept, read_stems, write_song
+from tests.songs.songs import read_stems, write_song
 
 Capture = pytest.CaptureFixture[str]
 
@@ -174,7 +174,7 @@ def test_item_12_float_wavs_are_the_same_bytes_on_every_run(folder: Path, comman
 def test_item_12_in_long_files_too(tmp_path: Path, container: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Encoding, "container", lambda *_: container)
     for name in ("a.wav", "b.wav"):
-        write(kept(mixture(RATE // 4)), tmp_path / name, RATE, Encoding(bits=32))
+        write(mixture(RATE // 4), tmp_path / name, RATE, Encoding(bits=32))
         time.sleep(1.1)
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
     assert soundfile.info(tmp_path / "a.wav").frames == RATE // 4

@@ -18,7 +18,7 @@ def left_behind(folder: Path, name: str = ".schedopt-dead", job: str = "j") -> P
     scratch.mkdir(mode=0o700, parents=True)
     (scratch / LOCK).touch()
     (scratch / JOB).write_text(HEADER + job)
-    (scratch / "mixture.f32").write_bytes(bytes(8))
+    (scratch / "0.wav").write_bytes(bytes(8))
     return scratch
 
 
@@ -26,7 +26,7 @@ def test_it_is_private_and_gone_afterwards(tmp_path: Path) -> None:
     with scratch_folder(tmp_path / "out", "j") as one, scratch_folder(tmp_path / "out", "k") as other:
         assert one.name != other.name
         assert stat.S_IMODE(one.stat().st_mode) == 0o700
-        (one / "mixture.f32").touch()
+        (one / "0.wav").touch()
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -59,7 +59,7 @@ def test_files_of_others_and_links_stay(tmp_path: Path) -> None:
     (linked / LOCK).symlink_to(music / "notes.txt")
     with scratch_folder(out, "j"):
         pass
-    assert sorted(path.name for path in music.iterdir()) == sorted([LOCK, JOB, "mixture.f32", "notes.txt"])
+    assert sorted(path.name for path in music.iterdir()) == sorted([LOCK, JOB, "0.wav", "notes.txt"])
     assert (music / "notes.txt").read_text() == "mine"
     assert [path.name for path in kept.iterdir()] == ["notes.txt"]
     assert (out / ".schedopt-mine" / "a.wav").exists()
@@ -71,4 +71,4 @@ def test_a_folder_of_another_user_is_left_alone(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "getuid", lambda: scratch.stat().st_uid + 1)
     with scratch_folder(tmp_path, "j"):
         pass
-    assert (scratch / "mixture.f32").exists()
+    assert (scratch / "0.wav").exists()

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "schedopt"
 
 LAYERS = (
     ("errors", "types", "memory", "processes"),
-    ("files.reading", "files.writing", "files.explain"),
+    ("files.reading", "files.writing", "files.explain", "files.names"),
     ("registry", "arrays"),
     ("schedules", "disk", "rules", "outputs", "metrics"),
     ("refinement",),

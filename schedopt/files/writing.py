@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -13,13 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from schedopt.errors import StudyError, reason, shown
-
-_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE | re.DOTALL)
-
-
-def is_device(name: str) -> bool:
-    """Whether Windows takes a file of this name for a device, whatever its extension: `con`, `NUL.txt`, …"""
-    return _DEVICES.fullmatch(name) is not None
 
 
 def check_writable(path: Path) -> None:

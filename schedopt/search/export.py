@@ -55,7 +55,11 @@ def schedule_file(config: StudyConfig, storage: BaseStorage) -> ScheduleFile:
             format=FORMAT,
             kind=KIND,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            model=SearchedModel(**stored["separator"], fingerprint=attrs["separator"], weights=attrs.get("weights")),
+            model=SearchedModel(
+                **{key: value for key, value in stored["separator"].items() if key in SearchedModel.model_fields},
+                fingerprint=attrs["separator"],
+                weights=attrs.get("weights"),
+            ),
             data=SearchedData(**{key: stored["data"][key] for key in SearchedData.model_fields}),
             schedules={target: entry_of(study, config.study.storage) for target, study in studies.items()},
             versions=attrs["versions"],

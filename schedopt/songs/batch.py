@@ -22,12 +22,11 @@ from typing import Literal
 from torch import Tensor
 
 from schedopt.arrays import Arrays, ScratchFiles, blocks, stored
-from schedopt.data.audio import check_file
+from schedopt.data import SUFFIXES, check_file, open_audio
 from schedopt.errors import DataError, SchedoptError, reason, shown
 from schedopt.files.schedule_file import Entry
 from schedopt.separators import Separator
 from schedopt.songs.naming import BY_FOLDER, Template, inside, model_folder, telling_apart
-from schedopt.songs.reading import SUFFIXES, decode
 from schedopt.songs.refining import Position, SongPasses, arrays_at_most, separate, stems_to_estimate
 from schedopt.songs.scratch import scratch_folder
 from schedopt.songs.writing import HEX, Encoding, Record, read_record, write
@@ -52,6 +51,7 @@ class Options:
         other_method: what is left: `add`, the sum of the other stems; `minus`, the song without the stem (called
             `minus_STEM`, as in demucs); `none`, nothing.
         overwrite: separate again whatever is there, also what was made from another song.
+        downmix: of songs of more than two channels mix all, instead of taking the first two.
     """
 
     out: Path
@@ -62,6 +62,7 @@ class Options:
     two_stems: str | None = None
     other_method: OtherMethod = "add"
     overwrite: bool = False
+    downmix: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,13 +192,21 @@ class _Job:
         refined = {
             stem: (entries[stem].betas, repr(entries[stem].refinement(stem))) for stem in made_of if stem in entries
         }
-        settings = (name, self.separator.fingerprint, self.options.shifts, self.options.encoding, refined)
+        options = self.options
+        settings = (name, self.separator.fingerprint, options.shifts, options.downmix, options.encoding, refined)
         return Record(self._samples, hashed(repr(settings)))
 
     def _separate_in(self, scratch: Path) -> None:
         """Separate the song into files in `scratch`, then give them their names."""
         arrays = ScratchFiles(scratch)
-        mixture = stored(decode(self.song, self.separator.sample_rate), arrays)
+        song = open_audio(
+            self.song,
+            self.separator.sample_rate,
+            channels=self.separator.channels,
+            downmix=self.options.downmix,
+            folder=scratch,
+        )
+        mixture = stored(song.pieces(), arrays)
         self._check_space(scratch, mixture.shape[-1])
         stems = self._stems()
         passes = SongPasses(

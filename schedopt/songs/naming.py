@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from schedopt.errors import DataError, shown
-from schedopt.files.writing import is_device
+from schedopt.files.names import portable_name
 
 FIELDS = ("folder", "track", "trackext", "stem", "ext")
 DEFAULT = "{track}/{stem}.{ext}"
@@ -88,13 +88,6 @@ def part_of_a_name(value: str) -> str:
     """`value` as a part of a path: no separators, no control characters, and not a name that means another folder."""
     safe = "".join("_" if c in '/\\:*?"<>|' or ord(c) < 32 or ord(c) == 127 else c for c in value)
     return safe if safe.strip(". ") else "_" * max(1, len(safe))
-
-
-def portable_name(name: str) -> str:
-    """`name` as Windows can hold it too: not that of a device, no dot or space at its end."""
-    ends = name.rstrip(". ")
-    name = ends + "_" * (len(name) - len(ends))
-    return f"_{name}" if is_device(name) else name
 
 
 def model_folder(model: str) -> str:

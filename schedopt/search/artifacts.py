@@ -15,9 +15,9 @@ from typing import BinaryIO
 
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
-from sqlalchemy.engine import make_url
 
 from schedopt.errors import StudyError, reason, shown
+from schedopt.storage.urls import sqlite_file
 
 PRIVATE = 0o700
 
@@ -56,10 +56,8 @@ def artifact_folder(url: str, named: str = "") -> Path | None:
             return Path(named).expanduser().absolute()
         except RuntimeError as error:  # no such user
             raise StudyError(f"{shown(named)}: no folder of audio: {reason(error)}") from None
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        return None
-    return Path(f"{parsed.database}.artifacts").absolute()
+    path = sqlite_file(url)
+    return None if path is None else Path(f"{path}.artifacts").absolute()
 
 
 def artifact_store(folder: Path, *, create: bool) -> ArtifactStore:

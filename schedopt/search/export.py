@@ -26,7 +26,7 @@ from schedopt.files.schedule_file import (
 from schedopt.files.writing import json_text
 from schedopt.rules import rule
 from schedopt.search.study import study_name, summarize
-from schedopt.storage.opening import shown
+from schedopt.storage.urls import shown, sqlite_file
 
 REFINEMENT_KEYS = ("rule", "shift", "output", "residual", "peak_guard", "sigma")
 
@@ -55,11 +55,7 @@ def schedule_file(config: StudyConfig, storage: BaseStorage) -> ScheduleFile:
             format=FORMAT,
             kind=KIND,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            model=SearchedModel(
-                **{key: value for key, value in stored["separator"].items() if key in SearchedModel.model_fields},
-                fingerprint=attrs["separator"],
-                weights=attrs.get("weights"),
-            ),
+            model=SearchedModel(**stored["separator"], fingerprint=attrs["separator"], weights=attrs.get("weights")),
             data=SearchedData(**{key: stored["data"][key] for key in SearchedData.model_fields}),
             schedules={target: entry_of(study, config.study.storage) for target, study in studies.items()},
             versions=attrs["versions"],
@@ -148,6 +144,5 @@ def as_json(file: ScheduleFile) -> str:
 
 def default_path(config: StudyConfig) -> Path:
     """Where `run` leaves the schedule file: beside a SQLite storage, else in the current folder."""
-    url = config.study.storage
-    folder = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite:///") else Path()
-    return folder / f"{config.study.name}{SUFFIX}"
+    database = sqlite_file(config.study.storage)
+    return (Path() if database is None else database.parent) / f"{config.study.name}{SUFFIX}"

@@ -11,7 +11,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from schedopt.data._text import reason, shown
 from schedopt.errors import ScheduleError
@@ -38,6 +47,7 @@ Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Beta = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Gain = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Sums = dict[Text, Annotated[tuple[Text, ...], Strict(False)]]
 
 
 class Part(BaseModel):
@@ -56,6 +66,7 @@ class SearchedModel(Part):
     normalisation: Literal["mean and standard deviation of the mono mix"] = Field(
         "mean and standard deviation of the mono mix", description="of every pass's whole input"
     )
+    stems: Sums | None = Field(None, description="a stem and the model's stems whose sum it is")
     fingerprint: Hex | None = None
     weights: Hex | None = None
 
@@ -64,8 +75,11 @@ class SearchedData(Part):
     """The music of the search."""
 
     source: Text
-    excerpt: float = Field(gt=0.1, le=600, description="seconds")
+    excerpt: Annotated[float, Field(gt=0.1, le=600)] | Literal["track"] = Field(
+        description="seconds, or track for whole tracks"
+    )
     excerpts_per_track: int = Field(1, ge=1, le=1000)
+    stems: Sums | None = Field(None, description="a stem and the data's stems whose sum it is")
 
 
 class SearchScore(Part):

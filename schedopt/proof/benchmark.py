@@ -232,9 +232,10 @@ def _music(files: Mapping[str, ScheduleFile], options: Options) -> Music:
     if len(sources) != 1:
         why = "differ in the music they were searched on" if sources else "do not say what they were searched on"
         raise ScheduleError(f"the schedule files {why}; name the source with --data")
+    lengths = [data.excerpt for data in searched if isinstance(data.excerpt, float)]
     return Music(
         source=sources[0],
-        excerpt=options.excerpt or max((data.excerpt for data in searched), default=DEFAULT_EXCERPT),
+        excerpt=options.excerpt or max(lengths, default=DEFAULT_EXCERPT),
         excerpts_per_track=options.excerpts_per_track or max((data.excerpts_per_track for data in searched), default=1),
     )
 

@@ -26,7 +26,7 @@ from pydantic import (
 
 from schedopt.data.settings import ExcerptLength, Stem, StemSums, Targets
 from schedopt.errors import ConfigError, ScheduleError
-from schedopt.rules import RULES
+from schedopt.refinement import RefinementOptions
 from schedopt.schedules import DEFAULT_RESOLUTION, FAMILIES, Family, family, narrowed
 
 if sys.version_info >= (3, 11):
@@ -127,28 +127,18 @@ class SeparatorSection(Section):
     )
 
 
-class RefinementSection(Section):
+class RefinementSection(Section, RefinementOptions):
     target: Targets = Field(
         "vocals", description='a stem, a list of stems (one study each), or "all" (one shared schedule)'
     )
-    rule: str = Field("remix", description=" | ".join(RULES))
     steps: int = Field(5, ge=1, le=100, description="N, the largest number of steps after the plain pass")
     choose_steps: bool = Field(True, description="take the best n ≤ steps of every trial")
-    shift: bool = Field(False, description="shift each step's input in time by its own seeded amount (0 to 0.5 s)")
-    output: Literal["last", "mean"] = Field("last", description="hand out the last estimate or the mean of all")
-    residual: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of what a pass leaves over (input less all estimates) that is handed out too",
-    )
-    peak_guard: bool = Field(False, description="divide an input by its peak where that exceeds 1 (the authors' guard)")
-    sigma: float = Field(0.0, ge=0, le=10, description="standard deviation of ddpm's noise")
 
-    @field_validator("rule")
-    @classmethod
-    def _known_rule(cls, value: str) -> str:
-        return _one_of(value, RULES, "rule")
+    @model_validator(mode="after")
+    def _reversed_tables_are_whole(self) -> RefinementSection:
+        if self.reverse and self.choose_steps:
+            raise ValueError("reverse = true goes with choose_steps = false: a part of a β_t table is another table")
+        return self
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -238,9 +228,8 @@ class StudyConfig(Section):
             self.family()
         except ScheduleError as error:
             raise ValueError(str(error)) from None
-        targets = self.refinement.targets
         for stem, gain in self.data.gains.items():
-            if gain == 0 and (stem in targets or "all" in targets):
+            if gain == 0 and (stem in self.refinement.targets or "all" in self.refinement.targets):
                 raise ValueError(f"data.gains.{stem} = 0 takes the target {stem} out of the mixture")
         return self
 
@@ -345,7 +334,7 @@ def _nearest(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
 def _explain(error: ValidationError, where: str) -> str:
     """The first fault, in one line: file, key, what is wrong, the nearest known key."""
     fault = error.errors()[0]
-    location = [str(part) for part in fault["loc"] if not str(part).startswith(("literal", "tuple"))]
+    location = [str(part) for part in fault["loc"] if not str(part).startswith(("literal", "tuple", "constrained-str"))]
     key = ".".join(location)
     rest = len(error.errors()) - 1
     more = f" (and {rest} more)" if rest and fault["type"] == "extra_forbidden" else ""

@@ -12,10 +12,10 @@ from schedopt.errors import DataError
 
 
 def _stem(value: str) -> str:
-    """A name in lower case that is safe in the name of a file."""
+    """A name that is safe in the name of a file."""
     safe = value.isprintable() and not set("/\\") & set(value) and value[:1].isalnum() and value[-1:] not in " ."
-    if not safe or value != value.lower() or len(value) > 40:
-        raise ValueError("a stem's name is lower case, has 1 to 40 characters, begins with a letter or digit, no slash")
+    if not safe or len(value) > 100:
+        raise ValueError("a stem's name has 1 to 100 characters, no slash, and begins with a letter or digit")
     return value
 
 
@@ -45,7 +45,7 @@ def _targets(value: Any) -> str | tuple[str, ...]:
     stems = (value,) if isinstance(value, str) else value
     if not isinstance(stems, (list, tuple)) or not all(isinstance(stem, str) for stem in stems):
         raise ValueError('it is a stem, a list of stems, or "all"')
-    if not stems or len(set(stems)) != len(stems):
+    if not stems or len(set(stems)) != len(stems) or ("all" in stems and len(stems) > 1):
         raise ValueError("a list of targets names every stem once, and at least one")
     named = tuple(map(_stem, stems))
     return value if isinstance(value, str) else named

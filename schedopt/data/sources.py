@@ -8,9 +8,9 @@ from typing import get_args
 
 from schedopt.data._demo import load_demo
 from schedopt.data._musdb import load_musdb
-from schedopt.data.folder import load_folder
+from schedopt.data.folder import Names, load_folder
 from schedopt.data.splits import Split
-from schedopt.data.stems import KNOWN_STEMS, StemSums, all_names, in_order
+from schedopt.data.stems import KNOWN_STEMS, StemSums, in_order
 from schedopt.errors import DataError
 from schedopt.types import Track
 
@@ -39,14 +39,15 @@ def load_tracks(
     if limit is not None and limit < 1:
         raise DataError(f"the number of tracks must be at least 1, got {limit}")
     sums = mapping or {}
-    tracks = _load(source, split, limit, sums, {*KNOWN_STEMS, *all_names(sums), *stems})
+    names = (*KNOWN_STEMS, *sums, *(member for listed in sums.values() for member in listed), *stems)
+    tracks = _load(source, split, limit, sums, {name.lower(): name for name in names})
     for stem in sums:
         if not any(stem in track.stems for track in tracks):
             raise DataError(f"data.stems.{stem}: no {split} track of {source} has {' or '.join(sums[stem])}")
     return tracks
 
 
-def _load(source: str, split: Split, limit: int | None, sums: StemSums, names: Collection[str]) -> list[Track]:
+def _load(source: str, split: Split, limit: int | None, sums: StemSums, names: Names) -> list[Track]:
     kind, _, rest = source.partition(":")
     if source == "demo":
         return list(load_demo(split, limit, sums))

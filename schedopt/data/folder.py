@@ -33,6 +33,11 @@ LAYOUTS: tuple[dict[Split, str], ...] = (
 )
 """Names of the sub-folders that hold a split; the first layout that is found counts."""
 
+
+class NoTracks(DataError):
+    """A folder in which no file has a known stem's name."""
+
+
 Sides = dict[Split, dict[str, Path]]
 """Track folders by name, for each side of a split."""
 
@@ -215,9 +220,7 @@ def _require(folders: dict[str, Path], place: Path) -> None:
     if not folders and any(entry.name.endswith(".stem.mp4") for entry in list_folder(place)):
         raise DataError(f"{shown(place)} holds .stem.mp4 files: give musdb:PATH as the source, not folder:PATH")
     if not folders:
-        raise DataError(
-            f"{shown(place)} holds no tracks: each is a sub-folder with {', '.join(STEMS)} as .wav or .flac"
-        )
+        raise NoTracks(f"{shown(place)} holds no tracks: each is a sub-folder with {', '.join(STEMS)} as .wav or .flac")
 
 
 def _holds_a_side(place: Path, names: Names) -> bool:

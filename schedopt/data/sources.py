@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import get_args
 
 from schedopt.data._demo import load_demo
 from schedopt.data._musdb import load_musdb
-from schedopt.data.folder import Names, load_folder
+from schedopt.data.decoding import SUFFIXES
+from schedopt.data.folder import Names, NoTracks, load_folder
 from schedopt.data.splits import Split
 from schedopt.data.stems import KNOWN_STEMS, StemSums, in_order
 from schedopt.errors import DataError
@@ -61,10 +63,18 @@ def _load(source: str, split: Split, limit: int | None, sums: StemSums, names: N
 def check_source(source: str, split: Split, mapping: StemSums | None = None) -> None:
     """Refuse a source that cannot be used, before a model is loaded for it; folders are listed, no file is opened.
 
+    A folder of audio files of other names is let through, since the model may have stems of these names.
+
     Raises:
         DataError: as `load_tracks`.
     """
-    load_tracks(source, split, mapping=mapping)
+    try:
+        load_tracks(source, split, mapping=mapping)
+    except NoTracks:
+        root = _path(source.partition(":")[2])
+        inside = itertools.chain(root.glob("*/*.*"), root.glob("*/*/*.*"))
+        if not any(path.suffix.lower() in SUFFIXES for path in inside):
+            raise
 
 
 def stems_of(tracks: Sequence[Track]) -> tuple[str, ...]:

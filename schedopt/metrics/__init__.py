@@ -41,8 +41,8 @@ from schedopt.metrics._base import CEILING_DB, FLOOR_DB, Metric, Score, Truth
 from schedopt.metrics._bss_eval import SDR, PreparedReference, sdr
 from schedopt.metrics._frames import CSDR, csdr, frame_scores
 from schedopt.metrics._mel import BLEEDLESS, FULLNESS, bleedless, fullness
-from schedopt.metrics._projection import SI_SAR, SI_SIR, si_sar, si_sir
-from schedopt.metrics._ratios import GLOBAL_SDR, SI_SDR, SNR, global_sdr, si_sdr, snr
+from schedopt.metrics._projection import SI_SAR, SI_SDR, SI_SIR, si_sar, si_sdr, si_sir
+from schedopt.metrics._ratios import GLOBAL_SDR, SNR, global_sdr, snr
 
 __all__ = [
     "CEILING_DB",

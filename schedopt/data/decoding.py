@@ -260,7 +260,10 @@ def _sound_pieces(path: Path, file: Any) -> Iterator[FloatArray]:
             frames: FloatArray = file.read(PIECE, dtype="float32", always_2d=True)
         except RuntimeError as error:
             where = done / file.samplerate
-            raise DataError(f"{shown(path)} cannot be read from {where:.3f} s on: {reason(error)}") from None
+            raise DataError(
+                f"{shown(path)} cannot be read from {where:.3f} s on by libsndfile: {reason(error)}; if it is whole,"
+                " install ffmpeg, which reads more"
+            ) from None
         if not len(frames):
             return
         done += len(frames)

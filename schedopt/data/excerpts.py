@@ -205,8 +205,10 @@ def _slot_powers(audio: torch.Tensor) -> Powers:
     powers = np.empty((stems, slots))
     for stem in range(stems):
         slotted = audio[stem, :, : slots * SLOT].numpy().reshape(channels, slots, SLOT)
-        # Not squared in float32, where samples above 1e19 would overflow.
-        powers[stem] = np.square(slotted, dtype=np.float64).mean(axis=(0, 2))
+        for first in range(0, slots, SCAN_SLOTS):
+            # Not squared in float32, where samples above 1e19 would overflow.
+            squares = np.square(slotted[:, first : first + SCAN_SLOTS], dtype=np.float64)
+            powers[stem, first : first + SCAN_SLOTS] = squares.mean(axis=(0, 2))
     return powers
 
 

@@ -12,14 +12,14 @@ from schedopt.cli import _show
 from schedopt.cli._paths import PATH
 from schedopt.data import SAMPLE_RATE, Split, load_tracks, mix
 from schedopt.errors import DataError
-from schedopt.metrics import METRICS, find_metric
+from schedopt.metrics import METRICS
 from schedopt.proof.scoring import DEFAULT_METRICS
 from schedopt.proof.scoring import evaluate as score_folders
 from schedopt.types import STEMS
 
 
 def _metric_names(_: click.Context, __: click.Parameter, names: str) -> list[str]:
-    return [find_metric(name.strip()).name for name in names.split(",")]
+    return [METRICS.find(name.strip()).name for name in names.split(",")]
 
 
 @click.command()
@@ -45,7 +45,7 @@ def evaluate(reference_dir: Path, estimate_dir: Path, metrics: list[str], as_jso
     if as_json:
         _show.print_json(dataclasses.asdict(result))
         return
-    chosen = [METRICS[name] for name in metrics]
+    chosen = [METRICS.find(name) for name in metrics]
     rows = [
         (stem, *(f"{scores[m.name]:.2f} {m.unit}".strip() if m.name in scores else "–" for m in chosen))
         for stem, scores in result.stems.items()

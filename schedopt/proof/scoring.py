@@ -17,7 +17,7 @@ from schedopt.data._text import shown
 from schedopt.data.folder import is_folder, list_folder
 from schedopt.data.stems import KNOWN_STEMS
 from schedopt.errors import DataError
-from schedopt.metrics import find_metric, scorer
+from schedopt.metrics import METRICS, scorer
 
 DEFAULT_METRICS = ("sdr", "si_sdr", "snr")
 
@@ -56,7 +56,7 @@ def evaluate(reference: Path, estimate: Path, metrics: Sequence[str] = DEFAULT_M
         DataError: nothing to compare, lengths that differ by more than `TOLERANCE`, or files that cannot be read.
     """
     for name in metrics:
-        find_metric(name)
+        METRICS.find(name)
     pairs, unmatched = _pairs(reference, estimate)
     tracks: dict[str, dict[str, dict[str, float]]] = {}
     silent: list[str] = []
@@ -108,7 +108,7 @@ def _score_stem(
     if 0 < peak < INAUDIBLE:
         log.warning("%s: its peak is %.1e, inaudible; metrics that forgive gains score it", shown(guess.path), peak)
     whole = None
-    if any(find_metric(name).needs_all_stems for name in metrics):
+    if any(METRICS.find(name).needs_all_stems for name in metrics):
         others = [x if name == stem else other.read(rate) for name, other in references.items()]
         length = x.shape[-1]
         whole = torch.stack([pad(other, (0, max(0, length - other.shape[-1])))[:, :length] for other in others])
@@ -146,7 +146,7 @@ def _over_tracks(
     for stem, by_metric in means.items():
         for name in metrics:
             values = [scores[stem][name] for scores in tracks if name in scores.get(stem, ())]
-            average = np.median if find_metric(name).over_tracks == "median" else np.mean
+            average = np.median if METRICS.find(name).over_tracks == "median" else np.mean
             if values:
                 by_metric[name] = float(average(values))
     return means

@@ -2,8 +2,10 @@
 
 import doctest
 import logging
+import re
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 import torch
@@ -206,3 +208,12 @@ def test_metrics_can_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [EntryPoint("mae", f"{__name__}:MAE", "schedopt.metrics")]
     monkeypatch.setattr("schedopt.registry.entry_points", lambda group: points if group == "schedopt.metrics" else [])
     assert scorer("mae", noise(2, 100))(noise(2, 100)).item() == 0
+
+
+def test_the_metric_of_the_readme_works_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METRICS, "added", {})
+    readme = (Path(__file__).parents[2] / "schedopt" / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python metric\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    exec(block, {name: getattr(schedopt.metrics, name) for name in schedopt.metrics.__all__})
+    reference = noise(2, 100)
+    assert scorer("mae", reference)(reference + 0.5).item() == pytest.approx(-0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -169,10 +169,10 @@ def _track_folders(root: Path) -> list[Path]:
     return track_folders(root, _names(folder for folder in list_folder(root) if is_folder(folder)))
 
 
-def _names(folders: Iterable[Path]) -> Collection[str]:
-    """What counts as the name of a stem: known ones, and those of all audio files in `folders`."""
+def _names(folders: Iterable[Path]) -> Mapping[str, str]:
+    """What counts as the name of a stem, in lower case: known ones, and those of all audio files in `folders`."""
     files = (entry for folder in folders for entry in list_folder(folder) if entry.suffix.lower() in SUFFIXES)
-    return {*KNOWN_STEMS, *(entry.stem.lower() for entry in files)} - NO_STEMS
+    return {name: name for name in (*KNOWN_STEMS, *(entry.stem.lower() for entry in files)) if name not in NO_STEMS}
 
 
 def _one_sided(there: Iterable[str], here: Iterable[str], reference: Path, estimate: Path) -> list[str]:

@@ -30,7 +30,7 @@ from schedopt.search.export import as_json as schedule_json
 from schedopt.search.export import check_writable, write_text
 
 if TYPE_CHECKING:
-    from schedopt.view.figures import Charts
+    from schedopt.view.figures import Figures
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
 OUTPUT = click.option("-o", "--output", type=PATH, help="Write the JSON document to this file too.")
@@ -149,13 +149,13 @@ def benchmark(
         write_text(Path(path), schedule_json(noted))
     if output is not None:
         write_text(output, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    write_figures(lambda: _benchmark_charts(file), folder, style)
+    write_figures(lambda: _benchmark_figures(file), folder, style)
 
 
-def _benchmark_charts(file: BenchmarkFile) -> Charts:
-    from schedopt.view.figures import benchmark_charts
+def _benchmark_figures(file: BenchmarkFile) -> Figures:
+    from schedopt.view.figures import benchmark_figures
 
-    return benchmark_charts(file)
+    return benchmark_figures(file)
 
 
 def _print_benchmark(file: BenchmarkFile) -> None:
@@ -207,13 +207,13 @@ def sweep(
         _print_sweep(done)
     if output is not None:
         write_text(output, json.dumps(done.document(), indent=2, ensure_ascii=False) + "\n")
-    write_figures(lambda: _sweep_charts(done), folder, style)
+    write_figures(lambda: _sweep_figures(done), folder, style)
 
 
-def _sweep_charts(done: Sweep) -> Charts:
-    from schedopt.view.figures import sweep_charts
+def _sweep_figures(done: Sweep) -> Figures:
+    from schedopt.view.figures import sweep_figures
 
-    return sweep_charts(done)
+    return sweep_figures(done)
 
 
 def _print_sweep(done: Sweep) -> None:

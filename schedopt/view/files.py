@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +20,13 @@ FORMATS = ("html", "png", "svg", "pdf")
 
 def check_format(style: str) -> None:
     """Raise a `StudyError` where figures cannot be written as `style` here."""
-    if style != "html" and importlib.util.find_spec("kaleido") is None:
+    try:
+        if style != "html":
+            importlib.import_module("kaleido")
+    except ImportError:
         raise StudyError(
             f"--figure-format {style}: images need Kaleido: pip install 'schedopt[images]'; html needs nothing more"
-        )
+        ) from None
 
 
 def save_figures(figures: Figures, folder: Path, style: str = "html") -> list[Path]:

@@ -106,14 +106,14 @@ def panels(title: str, caption: str, made: Sequence[Panel]) -> go.Figure:
         showlegend=len({trace.name for trace in figure.data if trace.showlegend}) > 1,
         font={"size": 13, "color": "#333333"},
         hoverlabel={"namelength": -1},
-        meta={"caption": shown(caption), "panels": len(made), "row": row},
+        meta={"caption": escaped(caption), "panels": len(made), "row": row},
     )
     return figure
 
 
 def caption(figure: go.Figure) -> str:
     """The sentence that belongs below `figure`; empty for a figure that was not made here."""
-    return str((figure.layout.meta or {}).get("caption", ""))
+    return html.unescape((figure.layout.meta or {}).get("caption", ""))
 
 
 def heading(figure: go.Figure) -> str:

@@ -20,15 +20,15 @@ from pydantic import (
     Field,
     PrivateAttr,
     Strict,
+    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from schedopt.errors import ConfigError, ScheduleError
-from schedopt.rules import RULES
+from schedopt.refinement import RefinementOptions
 from schedopt.schedules import DEFAULT_RESOLUTION, FAMILIES, Family, family, narrowed
-from schedopt.types import STEMS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -62,7 +62,8 @@ def _pair(value: Any) -> Any:
 Name = Annotated[str, AfterValidator(_file_name)]
 # Strict where it counts, at the numbers; a TOML list is no Python tuple.
 Range = Annotated[tuple[float, float], Strict(False), BeforeValidator(_pair)]
-Stems = Annotated[tuple[str, ...], Strict(False)]
+Stem = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\\/\x00-\x1f]+$")]
+Stems = Annotated[tuple[Stem, ...], Strict(False)]
 
 Pruner = Literal["none", "median", "percentile", "successive-halving", "hyperband", "wilcoxon", "predictive"]
 
@@ -101,10 +102,8 @@ class DataSection(Section):
 
     @field_validator("gains")
     @classmethod
-    def _known_stems(cls, value: dict[str, float]) -> dict[str, float]:
+    def _gains_in_range(cls, value: dict[str, float]) -> dict[str, float]:
         for stem, gain in value.items():
-            if stem not in STEMS:
-                raise ValueError(f"there is no stem {stem!r}; there are {', '.join(STEMS)}")
             if not 0 <= gain <= 100:
                 raise ValueError(f"gain of {stem} = {gain} is not within [0, 100]")
         return value
@@ -123,39 +122,26 @@ class SeparatorSection(Section):
     overlap: float = Field(0.25, ge=0, lt=1, description="share of a segment that overlaps the next one")
 
 
-class RefinementSection(Section):
-    target: Literal["drums", "bass", "other", "vocals", "all"] | Stems = Field(
+class RefinementSection(Section, RefinementOptions):
+    target: Stem | Stems = Field(
         "vocals", description='a stem, a list of stems (one study each), or "all" (one shared schedule)'
     )
-    rule: str = Field("remix", description=" | ".join(RULES))
     steps: int = Field(5, ge=1, le=100, description="N, the largest number of steps after the plain pass")
     choose_steps: bool = Field(True, description="take the best n ≤ steps of every trial")
-    shift: bool = Field(False, description="shift each step's input in time by its own seeded amount (0 to 0.5 s)")
-    output: Literal["last", "mean"] = Field("last", description="hand out the last estimate or the mean of all")
-    residual: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of what a pass leaves over (input less all estimates) that is handed out too",
-    )
-    peak_guard: bool = Field(False, description="divide an input by its peak where that exceeds 1 (the authors' guard)")
-    sigma: float = Field(0.0, ge=0, le=10, description="standard deviation of ddpm's noise")
 
     @field_validator("target")
     @classmethod
-    def _known_targets(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    def _distinct_targets(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         stems = (value,) if isinstance(value, str) else value
-        if not stems or len(set(stems)) != len(stems):
+        if not stems or len(set(stems)) != len(stems) or ("all" in stems and len(stems) > 1):
             raise ValueError("a list of targets names every stem once, and at least one")
-        for stem in stems:
-            if stem not in (*STEMS, "all"):
-                raise ValueError(f"there is no stem {stem!r}; there are {', '.join(STEMS)}")
         return value
 
-    @field_validator("rule")
-    @classmethod
-    def _known_rule(cls, value: str) -> str:
-        return _one_of(value, RULES, "rule")
+    @model_validator(mode="after")
+    def _reversed_tables_are_whole(self) -> RefinementSection:
+        if self.reverse and self.choose_steps:
+            raise ValueError("reverse = true goes with choose_steps = false: a part of a β_t table is another table")
+        return self
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -251,9 +237,8 @@ class StudyConfig(Section):
             self.family()
         except ScheduleError as error:
             raise ValueError(str(error)) from None
-        searched = STEMS if "all" in self.refinement.targets else self.refinement.targets
-        for stem in searched:
-            if self.data.gains.get(stem) == 0:
+        for stem, gain in self.data.gains.items():
+            if gain == 0 and (stem in self.refinement.targets or "all" in self.refinement.targets):
                 raise ValueError(f"data.gains.{stem} = 0 takes the target {stem} out of the mixture")
         return self
 
@@ -360,7 +345,7 @@ def _nearest(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
 def _explain(error: ValidationError, where: str) -> str:
     """The first fault, in one line: file, key, what is wrong, the nearest known key."""
     fault = error.errors()[0]
-    location = [str(part) for part in fault["loc"] if not str(part).startswith(("literal", "tuple"))]
+    location = [str(part) for part in fault["loc"] if not str(part).startswith(("literal", "tuple", "constrained-str"))]
     key = ".".join(location)
     rest = len(error.errors()) - 1
     more = f" (and {rest} more)" if rest and fault["type"] == "extra_forbidden" else ""

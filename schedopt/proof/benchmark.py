@@ -190,7 +190,7 @@ def _outputs(
     # The trajectory is scored by the judge, with references that are prepared once; only the greedy search asks here.
     metric: Metric = "sdr" if method.kind == "greedy" else "snr"
     evaluator = Evaluator(
-        separator, [excerpt], setting.refinement, metric=metric, store=store, first_stems=separator.stems
+        separator, [excerpt], setting.refinement, metric=metric, store=store, shared_stems=separator.stems
     )
     if method.kind == "greedy":
         found = evaluator.trajectory(greedy_betas(evaluator, len(setting.betas)), 0)

@@ -28,7 +28,6 @@ from schedopt.data._riff import share_there
 from schedopt.data._text import reason, shown
 from schedopt.data.audio import SAMPLE_RATES, check_file, cut_short
 from schedopt.errors import DataError
-from schedopt.songs.waves import PIECE, KeptWave
 
 log = logging.getLogger("schedopt")
 
@@ -67,6 +66,9 @@ FFMPEG_SUFFIXES = (
 SUFFIXES = frozenset(SOUND_SUFFIXES + FFMPEG_SUFFIXES)
 """Of files that are taken for songs where a folder is given. A file that is named is tried whatever its suffix."""
 
+PIECE = 2**19
+"""Frames decoded at once."""
+
 AU_FLOAT = 6
 """Sun's AU format is what ffmpeg is asked for: its header has rate and channels, and needs no length."""
 
@@ -80,19 +82,21 @@ class Stream:
     frames: Iterator[FloatArray]
 
 
-def decode(path: Path, wave: KeptWave, sample_rate: int) -> None:
-    """Append the whole song to `wave`, stereo at `sample_rate` Hz; what had to be converted is said in the log.
+def decode(path: Path, sample_rate: int) -> Iterator[torch.Tensor]:
+    """The whole song piece by piece, (2, samples) each, at `sample_rate` Hz; conversions are said in the log.
 
     Raises:
         DataError: neither libsndfile nor ffmpeg can read it, it ends early, or holds NaN, infinite or no samples.
     """
     check_file(path)
+    count = 0
     with opened(path) as stream:
         _note_conversions(path, stream, sample_rate)
         for piece in _resampled(_checked(path, stream), stream.sample_rate, sample_rate):
             stereo = np.broadcast_to(piece.T, (2, len(piece))) if piece.shape[1] == 1 else piece.T
-            wave.append(torch.from_numpy(np.ascontiguousarray(stereo)))
-    if wave.samples == 0:
+            count += len(piece)
+            yield torch.from_numpy(np.ascontiguousarray(stereo))
+    if count == 0:
         raise DataError(f"{shown(path)} holds no samples")
 
 

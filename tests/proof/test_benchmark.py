@@ -22,7 +22,7 @@ from schedopt.proof.findings import findings, track_scores
 from schedopt.proof.frames import frame_scores
 from schedopt.proof.methods import GREEDY_RATIOS, compared, shift_trick_name
 from schedopt.proof.tables import ALL
-from schedopt.trajectory import Refinement
+from schedopt.refinement import Refinement
 from tests.models import RATE, noise_excerpt, tiny_separator
 from tests.proof.schedules import TRACKS, schedule, write_bench, write_schedule
 
@@ -218,7 +218,7 @@ def test_a_residual_is_told_from_the_schedule(folder: Path) -> None:
     keys = {"betas": [0.3, 0.6], "rule": "unmix", "shift": True, "output": "mean", "residual": 0.25}
     path = write_schedule(folder, "residual", vocals=keys)
     methods = {method.name: method.settings["vocals"] for method in compared({"f": load_schedule_file(path)})}
-    options = Refinement("vocals", "unmix", shift=True, output="mean", residual=0.25)
+    options = Refinement("vocals", rule="unmix", shift=True, output="mean", residual=0.25)
     assert methods["constant 0, 3 passes"].refinement == methods["f"].refinement == options
     assert methods["constant 0, 3 passes"].betas == methods[shift_trick_name(2)].betas == (0.0, 0.0)
     assert methods[shift_trick_name(2)].refinement == Refinement("vocals", shift=True, output="mean")

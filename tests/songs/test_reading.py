@@ -14,7 +14,6 @@ import torch
 
 from schedopt.data import read_audio
 from schedopt.errors import DataError
-from schedopt.songs import MemoryWave
 from schedopt.songs.reading import decode
 from tests.models import RATE
 from tests.separators.networks import mixture
@@ -22,9 +21,7 @@ from tests.songs.songs import write_song
 
 
 def decoded(path: Path) -> torch.Tensor:
-    wave = MemoryWave(2)
-    decode(path, wave, RATE)
-    return wave.read(0, wave.samples)
+    return torch.cat(list(decode(path, RATE)), dim=-1)
 
 
 def by_ffmpeg(source: Path, target: Path, *options: str) -> Path:

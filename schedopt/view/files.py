@@ -76,8 +76,8 @@ def images(figures: Sequence[go.Figure], style: str = "png") -> list[bytes]:
             ) from None
 
 
-def _size(figure: go.Figure, style: str) -> dict[str, int]:
-    """Pixels at 96 to an inch, of which a PNG has twice as many in each direction."""
+def _size(figure: go.Figure, style: str) -> dict[str, float]:
+    """Pixels at 96 to an inch, of which a PNG has half as many again in each direction."""
     meta = figure.layout.meta or {}
     width = 700 if meta.get("panels", 1) == 1 else 1100
-    return {"width": width, "height": figure.layout.height or 450, "scale": 2 if style == "png" else 1}
+    return {"width": width, "height": figure.layout.height or 450, "scale": 1.5 if style == "png" else 1}

@@ -42,7 +42,7 @@ def test_html_files_share_one_script_and_are_drawn(tmp_path: Path) -> None:
 def test_images_open_and_hold_text_as_text() -> None:
     figures = [everything(), FIGURES["tracks"]]
     picture = Image.open(io.BytesIO(images(figures, "png")[0]))
-    assert picture.size == (2200, 2 * figures[0].layout.height)
+    assert picture.size == (1650, 1.5 * figures[0].layout.height)
     assert np.asarray(picture).std() > 0
     first, second = images(figures, "svg")
     root = ElementTree.fromstring(first)

@@ -271,6 +271,27 @@ def test_a_benchmark_and_its_figures(tmp_path: Path, capsys: Capture) -> None:
     assert document["sentences"][0] in again.text
 
 
+def test_a_benchmarks_report_fits_a_phone(tmp_path: Path) -> None:
+    """Long names of methods, a date of 25 characters, panels below each other."""
+    page = tmp_path / "report.html"
+    page.write_text(render(benchmark_page(made_benchmark(), Audio(seconds=0))), encoding="utf-8")
+    with chromium() as browser:
+        emulate(browser, 390)
+        browser.get(page.as_uri())
+        wait_in_page(browser, "document.readyState == 'complete' && figures.length == 6")
+        wait_in_page(browser, "[...figures].every(div => div._fullLayout.grid?.columns !== 2)")
+        found = browser.execute_script(BOXES)
+        tops = browser.execute_script(
+            "return [...document.querySelectorAll('#figure-benchmark-gains .subplot .xgrid')]"
+            ".map(part => part.getBoundingClientRect()).filter(box => box.height > 0).map(box => Math.round(box.top))"
+        )
+        assert complaints(browser) == []
+    assert found["overflow"] <= 0
+    assert len(set(tops)) == 2, "bass stands above vocals"
+    for figure in found["figures"]:
+        assert figure["plot"]["bottom"] <= figure["caption"]["top"] + 1
+
+
 def test_made_names_do_no_harm() -> None:
     """Method and source names with HTML in them; no audio, so nothing is computed."""
     page = Outline(render(benchmark_page(made_benchmark(), Audio(seconds=0))))

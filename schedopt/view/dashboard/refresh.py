@@ -31,7 +31,13 @@ SHOWN = ("schedules", "steps", "passes", "progress", "tracks")
 CLEAR, TEXT = "rgba(0, 0, 0, 0)", "#808080"
 """The page is white or nearly black, as its reader likes: this grey has a contrast of 4 with either."""
 
-PAGE = {"height": 450, "paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR, "font": {"color": TEXT, "size": 14}}
+PAGE = {
+    "height": 450,
+    "paper_bgcolor": CLEAR,
+    "plot_bgcolor": CLEAR,
+    "modebar": {"bgcolor": CLEAR, "color": TEXT},
+    "font": {"color": TEXT, "size": 14},
+}
 """Layout for the page's boxes of 450 pixels."""
 
 log = logging.getLogger("schedopt")

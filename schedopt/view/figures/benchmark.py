@@ -108,7 +108,9 @@ def _gains(file: BenchmarkFile) -> go.Figure:
             mean, ends = _interval(rows[one.name])
             traces.append(points("", [(mean, n)], one.mark(), labels=[one.name], error_x=ends))
         names = rows_axis([_row_name(one) for one in order])
-        made.append(Panel(traces, axis(GAIN, zero=True), names, _title(file, stem), rows=max(2 * len(order), 4)))
+        made.append(
+            Panel(traces, axis(GAIN, zero=True), names, _title(file, stem), rows=max(round(1.6 * len(order)), 4))
+        )
     return panels(
         "Gain over one pass, held-out tracks",
         "Mean over tracks with its 95 % interval; methods that need the references are left out.",
@@ -194,7 +196,7 @@ def _interval(row: Row) -> tuple[float, list[tuple[float, float]]]:
 
 def _row_name(one: Shown) -> str:
     passes = "" if "passes" in one.name else f", {one.part.passes} passes"
-    return short(one.name, 36) + passes
+    return short(one.name, 72) + passes
 
 
 def _shown(file: BenchmarkFile, stem: str, kinds: Sequence[Kind]) -> tuple[StemPart, list[Shown]]:

@@ -101,7 +101,7 @@ def panels(title: str, caption: str, made: Sequence[Panel]) -> go.Figure:
             "ygap": 90 / row,
         },
         height=row * math.ceil(len(made) / columns) + 60,
-        margin={"l": 60, "r": 20, "t": 60, "b": 50},
+        margin={"l": 60, "r": 20, "t": 60, "b": 60},
         legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0.5, "xanchor": "center"},
         showlegend=len({trace.name for trace in figure.data if trace.showlegend}) > 1,
         font={"size": 13, "color": "#333333"},
@@ -142,8 +142,8 @@ def axis(
         "linecolor": AXIS,
     }
     if ticks:
-        names = [escaped(name, wrap=26) for _, name in ticks]
-        look |= {"tickvals": [position for position, _ in ticks], "ticktext": names}
+        names = [escaped(name, wrap=33) for _, name in ticks]
+        look |= {"tickvals": [position for position, _ in ticks], "ticktext": names, "tickfont": {"size": 12}}
     elif whole:
         look |= {"tickformat": "d", "tick0": 0, "dtick": max(1, round(whole / 10))}
     return look | more

@@ -282,7 +282,7 @@ def test_a_benchmarks_report_fits_a_phone(tmp_path: Path) -> None:
         wait_in_page(browser, "[...figures].every(div => div._fullLayout.grid?.columns !== 2)")
         found = browser.execute_script(BOXES)
         tops = browser.execute_script(
-            "return [...document.querySelectorAll('#figure-benchmark-gains .subplot .xgrid')]"
+            "return [...document.querySelectorAll('#figure-benchmark-gains .gridlayer path')]"
             ".map(part => part.getBoundingClientRect()).filter(box => box.height > 0).map(box => Math.round(box.top))"
         )
         assert complaints(browser) == []

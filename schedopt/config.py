@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,13 +21,13 @@ from pydantic import (
     Field,
     PrivateAttr,
     Strict,
-    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from schedopt.errors import ConfigError, ScheduleError
+from schedopt.data.stems import add_up
+from schedopt.errors import ConfigError, DataError, ScheduleError
 from schedopt.refinement import RefinementOptions
 from schedopt.schedules import DEFAULT_RESOLUTION, FAMILIES, Family, family, narrowed
 
@@ -62,8 +63,54 @@ def _pair(value: Any) -> Any:
 Name = Annotated[str, AfterValidator(_file_name)]
 # Strict where it counts, at the numbers; a TOML list is no Python tuple.
 Range = Annotated[tuple[float, float], Strict(False), BeforeValidator(_pair)]
-Stem = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\\/\x00-\x1f]+$")]
+
+
+def _stem(value: str) -> str:
+    """A name in lower case that is safe in the name of a file."""
+    safe = value.isprintable() and not set("/\\") & set(value) and value[:1].isalnum() and value[-1:] not in " ."
+    if not safe or value != value.lower() or len(value) > 40:
+        raise ValueError("a stem's name is lower case, has 1 to 40 characters, begins with a letter or digit, no slash")
+    return value
+
+
+def _sums(value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    if empty := [stem for stem, listed in value.items() if not listed]:
+        raise ValueError(f"{empty[0]} has an empty list: name the stems that add up to it")
+    try:
+        add_up((), value)
+    except DataError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def _excerpt(value: Any) -> float | Literal["track"]:
+    if value == "track":
+        return "track"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError('Input should be a number of seconds, or "track" for whole tracks')
+    if not isfinite(value):
+        raise ValueError("Input should be a finite number")
+    if not 0.1 < value <= 600:
+        raise ValueError('Input should be greater than 0.1 and at most 600, or "track" for whole tracks')
+    return float(value)
+
+
+def _targets(value: Any) -> str | tuple[str, ...]:
+    stems = (value,) if isinstance(value, str) else value
+    if not isinstance(stems, (list, tuple)) or not all(isinstance(stem, str) for stem in stems):
+        raise ValueError('it is a stem, a list of stems, or "all"')
+    if not stems or len(set(stems)) != len(stems):
+        raise ValueError("a list of targets names every stem once, and at least one")
+    named = tuple(map(_stem, stems))
+    return value if isinstance(value, str) else named
+
+
+Stem = Annotated[str, AfterValidator(_stem)]
 Stems = Annotated[tuple[Stem, ...], Strict(False)]
+# Checked before, since a union's errors name its members beside the key.
+ExcerptLength = Annotated[float | Literal["track"], BeforeValidator(_excerpt)]
+Targets = Annotated[str | Stems, BeforeValidator(_targets)]
+StemSums = Annotated[dict[Stem, Stems], AfterValidator(_sums)]
 
 Pruner = Literal["none", "median", "percentile", "successive-halving", "hyperband", "wilcoxon", "predictive"]
 
@@ -88,10 +135,14 @@ class StudySection(Section):
 class DataSection(Section):
     source: str = Field("demo", description="demo | folder:PATH | musdb:PATH")
     # One segment of htdemucs (7.8 s, of which the next begins after 5.85 s), a shift of up to 0.5 s included.
-    excerpt: float = Field(5.3, gt=0.1, le=600, description="length of an excerpt in seconds")
+    excerpt: ExcerptLength = Field(5.3, description='length of an excerpt in seconds, or "track" for whole tracks')
     excerpts_per_track: int = Field(1, ge=1, le=1000, description="excerpts cut from each track")
-    tracks: int | None = Field(12, ge=1, description="at most so many tracks; 'all' for all of them")
-    gains: dict[str, float] = Field(
+    tracks: int | None = Field(None, ge=1, description="at most so many tracks; 'all' for all of them")
+    stems: StemSums = Field(
+        default_factory=dict,
+        description='[data.stems] stem = ["one", "another"]: stems of the data that add up to it, replaced by it',
+    )
+    gains: dict[Stem, float] = Field(
         default_factory=dict, description="weight of a stem in the mixture, by name; 1 where left out"
     )
 
@@ -120,22 +171,18 @@ class SeparatorSection(Section):
         "auto", description="auto takes bfloat16 where the hardware has it; results are exported in float32"
     )
     overlap: float = Field(0.25, ge=0, lt=1, description="share of a segment that overlaps the next one")
+    stems: StemSums = Field(
+        default_factory=dict,
+        description="[separator.stems] likewise, for a model that splits more finely than the data",
+    )
 
 
 class RefinementSection(Section, RefinementOptions):
-    target: Stem | Stems = Field(
+    target: Targets = Field(
         "vocals", description='a stem, a list of stems (one study each), or "all" (one shared schedule)'
     )
     steps: int = Field(5, ge=1, le=100, description="N, the largest number of steps after the plain pass")
     choose_steps: bool = Field(True, description="take the best n ≤ steps of every trial")
-
-    @field_validator("target")
-    @classmethod
-    def _distinct_targets(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        stems = (value,) if isinstance(value, str) else value
-        if not stems or len(set(stems)) != len(stems) or ("all" in stems and len(stems) > 1):
-            raise ValueError("a list of targets names every stem once, and at least one")
-        return value
 
     @model_validator(mode="after")
     def _reversed_tables_are_whole(self) -> RefinementSection:
@@ -237,8 +284,9 @@ class StudyConfig(Section):
             self.family()
         except ScheduleError as error:
             raise ValueError(str(error)) from None
+        targets = self.refinement.targets
         for stem, gain in self.data.gains.items():
-            if gain == 0 and (stem in self.refinement.targets or "all" in self.refinement.targets):
+            if gain == 0 and (stem in targets or "all" in targets):
                 raise ValueError(f"data.gains.{stem} = 0 takes the target {stem} out of the mixture")
         return self
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from schedopt.data import mix
 from schedopt.errors import DataError
-from schedopt.metrics import Metric, scorer
+from schedopt.metrics import scorer
 from schedopt.refinement import Refinement
 from schedopt.rules import rule
 from schedopt.schedules import Schedule
@@ -81,13 +81,13 @@ class Evaluator:
         batch: excerpts that go through the separator together; by default as many as segments (1 on a CPU).
 
     Raises:
-        DataError: the target is silent in every excerpt.
+        DataError: the music lacks the target, or it is silent in every excerpt.
     """
 
     separator: Separator
     excerpts: Sequence[Excerpt]
     refinement: Refinement
-    metric: Metric = "sdr"
+    metric: str = "sdr"
     gains: Mapping[str, float] = field(default_factory=dict)
     store: Store = field(default_factory=Store)
     shared_stems: tuple[str, ...] = ()
@@ -98,6 +98,9 @@ class Evaluator:
         self.separator = as_separator(self.separator)
         self.refinement.stems_needed(self.separator.stems)
         target = self.refinement.target
+        offered = dict.fromkeys(stem for excerpt in self.excerpts for stem in excerpt.stems)
+        if target not in offered:
+            raise DataError(f"the music has no stem {target!r}, only {', '.join(offered)}; [data.stems] can make one")
         self.left_out = [e for e in self.excerpts if target not in e.audible]
         audible = [e for e in self.excerpts if target in e.audible]
         if not audible:

@@ -66,6 +66,7 @@ MODEL = "htdemucs"
     type=click.Choice(["rescale", "clamp", "none"]),
     help="Against clipping: rescale a stem that is too loud (default), cut its peaks, or nothing (default of float).",
 )
+@click.option("--downmix", is_flag=True, help="Mix all of 3 to 8 channels (ITU-R BS.775); default: the first two only.")
 @click.option("--overwrite", is_flag=True, help="Separate again what has a result already.")
 @click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
@@ -85,6 +86,7 @@ def separate(
     float32: bool,
     flac: bool,
     clip_mode: Clip | None,
+    downmix: bool,
     overwrite: bool,
     trust_pickle: bool,
     as_json: bool,
@@ -119,6 +121,7 @@ def separate(
         two_stems=two_stems,
         other_method=other_method,
         overwrite=overwrite,
+        downmix=downmix,
     )
     stems = [stem for stem in separator.stems if two_stems in (None, stem) or other_method == "add"]
     results: list[Result] = []

@@ -6,20 +6,18 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from typing import Literal
 
 from schedopt.config import StoreSection, StudyConfig
-from schedopt.data import Split, cut_excerpts, load_tracks
+from schedopt.data import Split, check_source, cut_excerpts, load_tracks, plan_stems, stems_of
 from schedopt.disk import DiskStore, default_folder
-from schedopt.errors import StudyError
 from schedopt.evaluation import Evaluator
 from schedopt.refinement import Refinement
 from schedopt.search.audio import AudioKeeper
 from schedopt.search.objective import Objective, OnExcerpt
 from schedopt.separators import Separator, load_separator
 from schedopt.store import Store
-from schedopt.types import Excerpt
+from schedopt.types import STEMS, Excerpt, Track
 
 KILLED = "workers keep being killed; is the memory full? Try fewer --workers"
 
@@ -53,20 +51,20 @@ class Workbench:
             SeparatorError, DataError: the model or the tracks cannot be used.
             StudyError: a worker was killed.
         """
+        data = config.data
+        if excerpts is None:
+            check_source(data.source, split, data.stems)
         separator = load_separator(
             config.separator.model,
             device=config.separator.device,
             precision=config.separator.precision,
             overlap=config.separator.overlap,
+            stems=config.separator.stems,
             trust_pickle=trust_pickle,
         )
         if excerpts is None:
-            data = config.data
-            tracks = load_tracks(data.source, split, data.tracks)
-            try:
-                excerpts = cut_excerpts(tracks, data.excerpt, data.excerpts_per_track, workers=workers)
-            except TerminatedWorkerError:
-                raise StudyError(KILLED) from None
+            tracks = load_tracks(data.source, split, data.tracks, mapping=data.stems, stems=separator.stems)
+            excerpts = excerpts_for(separator, tracks, data.excerpt, data.excerpts_per_track, workers=workers)
         return cls(config, separator, excerpts, make_store(config.store))
 
     def objective(self, target: str, on_excerpt: OnExcerpt | None = None, *, note: bool = True) -> Objective:
@@ -75,7 +73,8 @@ class Workbench:
         `note`: say which excerpts are left out.
         """
         config = self.config
-        stems = self.separator.stems if target == "all" else (target,)
+        offered = {stem for excerpt in self.excerpts for stem in excerpt.stems}
+        stems = [stem for stem in self.separator.stems if stem in offered] if target == "all" else [target]
         shared = len(config.refinement.targets) > 1 or target == "all"
         evaluators = [
             Evaluator(
@@ -114,6 +113,29 @@ class Workbench:
     def refinement(self, stem: str) -> Refinement:
         """How the studies of this file refine the target `stem`."""
         return self.config.refinement.for_target(stem, self.config.study.seed)
+
+
+def excerpts_for(
+    separator: Separator,
+    tracks: Sequence[Track],
+    seconds: float | Literal["track"],
+    per_track: int = 1,
+    *,
+    workers: int = 1,
+) -> list[Excerpt]:
+    """Excerpts of `tracks` with the stems that a separator is scored on, and those that are in the mixture only.
+
+    What only one side has is said in the log. A track lacks no stem of the usual four; others are silent where it does.
+
+    Raises:
+        DataError: separator and tracks have no stem in common, or no track can be used.
+    """
+    plan = plan_stems(separator.stems, stems_of(tracks))
+    for note in plan.notes:
+        log.warning("%s", note)
+    needed = [stem for stem in plan.references if stem in STEMS] or list(plan.targets)
+    optional = [stem for stem in plan.references if stem not in needed]
+    return cut_excerpts(tracks, seconds, per_track, stems=needed, optional=optional, workers=workers)
 
 
 def make_store(section: StoreSection) -> Store:

@@ -22,13 +22,12 @@ from torch import Tensor
 
 from schedopt import __version__
 from schedopt.arrays import Arrays, ScratchFiles, blocks, stored
+from schedopt.data import SUFFIXES, check_file, open_audio
 from schedopt.data._text import reason, shown
-from schedopt.data.audio import check_file
 from schedopt.errors import DataError, SchedoptError
 from schedopt.files.schedule_file import Entry
 from schedopt.separators import Separator
 from schedopt.songs.naming import Template, inside, model_folder
-from schedopt.songs.reading import SUFFIXES, decode
 from schedopt.songs.refining import Position, SongPasses, arrays_at_most, separate, stems_to_estimate
 from schedopt.songs.writing import Encoding, write
 
@@ -50,6 +49,7 @@ class Options:
         other_method: what is left: `add`, the sum of the other stems; `minus`, the song without the stem (called
             `minus_STEM`, as in demucs); `none`, nothing.
         overwrite: separate again where results are there.
+        downmix: of songs of more than two channels mix all, instead of taking the first two.
     """
 
     out: Path
@@ -60,6 +60,7 @@ class Options:
     two_stems: str | None = None
     other_method: OtherMethod = "add"
     overwrite: bool = False
+    downmix: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,14 @@ class _Job:
         """Separate the song into files in `scratch`, then give them their names."""
         self._prepare(scratch)
         arrays = ScratchFiles(scratch)
-        mixture = stored(decode(self.song, self.separator.sample_rate), arrays)
+        song = open_audio(
+            self.song,
+            self.separator.sample_rate,
+            channels=self.separator.channels,
+            downmix=self.options.downmix,
+            folder=scratch,
+        )
+        mixture = stored(song.pieces(), arrays)
         self._check_space(scratch, mixture.shape[-1])
         stems = self._stems()
         passes = SongPasses(
@@ -214,6 +222,7 @@ class _Job:
             "separator": [self.separator.fingerprint, self.separator.device.type, self.separator.batch_segments],
             "entries": {stem: entry.model_dump(mode="json") for stem, entry in self.options.entries.items()},
             "shifts": self.options.shifts,
+            "downmix": self.options.downmix,
             "versions": [__version__, torch.__version__],
         }
 

@@ -19,7 +19,6 @@ from schedopt.files.schedule_file import ScheduleFile, load_schedule_file
 from schedopt.metrics import sdr
 from schedopt.proof.benchmark import Options, benchmark, greedy_betas
 from schedopt.proof.findings import findings, track_scores
-from schedopt.proof.frames import frame_scores
 from schedopt.proof.methods import GREEDY_RATIOS, compared, shift_trick_name
 from schedopt.proof.tables import ALL
 from schedopt.refinement import Refinement
@@ -188,17 +187,6 @@ def test_the_greedy_search_equals_a_plain_loop() -> None:
     assert greedy_betas(evaluator, steps) == found
     assert float(evaluator.scores(found)[0, -1]) == pytest.approx(float(sdr(truth, estimate)), abs=1e-6)
     assert evaluator.passes.run <= 1 + 10 * steps
-
-
-def test_frames_are_musevals() -> None:
-    """Energy ratio over both channels of each second; seconds in which a stem is silent do not count."""
-    references = torch.randn(2, 2, 40, generator=torch.Generator().manual_seed(0))
-    references[1, :, 10:20] = 0
-    estimate = references[0] + 0.1
-    got = frame_scores(references, 0, estimate, 10)
-    energy = references[0].double().unflatten(1, (4, 10)).square().sum(dim=(0, 2))[[0, 2, 3]]  # type: ignore[no-untyped-call]
-    assert_allclose(got, 10 * torch.log10(energy / (20 * 0.1**2)), atol=1e-4)
-    assert frame_scores(references[..., :9], 0, estimate[:, :9], 10).shape == (0,)
 
 
 def test_excerpts_count_within_their_track(folder: Path) -> None:

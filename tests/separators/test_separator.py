@@ -141,5 +141,5 @@ def test_estimates_do_not_depend_on_the_mixtures_level() -> None:
 def test_the_default_excerpt_with_the_longest_shift_is_one_segment_of_htdemucs() -> None:
     network = htdemucs(segment=Fraction(39, 5))
     section = make_config({"study": {"name": "s"}}).separator
-    samples = int((make_config({"study": {"name": "s"}}).data.excerpt + MAX_SHIFT_SECONDS) * network.samplerate)
+    samples = int((float(make_config({"study": {"name": "s"}}).data.excerpt) + MAX_SHIFT_SECONDS) * network.samplerate)
     assert len(cut_for(network, section.overlap, None).segments(samples)) == 1

@@ -13,7 +13,7 @@ import schedopt
 PACKAGE = Path(__file__).parents[1] / "schedopt"
 
 LAYERS = (
-    ("errors", "types", "memory", "processes"),
+    ("errors", "types", "memory"),
     ("registry", "arrays"),
     ("schedules", "disk", "rules", "outputs", "metrics"),
     ("refinement",),
@@ -23,7 +23,8 @@ LAYERS = (
     ("data",),
     ("trajectory",),
     ("evaluation",),
-    ("config", "files", "storage"),
+    ("storage",),
+    ("config", "files"),
     ("search",),
     ("workers",),
     ("proof",),

@@ -76,7 +76,7 @@ def _gains(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ..
 )
 @click.option("--tracks", type=click.IntRange(min=1), help="At most so many held-out tracks; default: all.")
 @click.option(
-    "--excerpt", type=click.FloatRange(min=0.1, max=600), help="Seconds of an excerpt; default: the search's."
+    "--excerpt", type=click.FloatRange(min=0.1, max=600), help="Seconds of an excerpt; default: whole tracks."
 )
 @click.option("--per-track", type=click.IntRange(1, 1000), help="Excerpts a track; default: the search's.")
 @click.option("--frames", is_flag=True, help="Also museval's SDR: median over frames of 1 s, then over tracks.")
@@ -112,7 +112,7 @@ def benchmark(
 ) -> None:
     """Compare schedule files with one pass, and with other uses of as many passes, on held-out tracks.
 
-    Always in float32. Scores are dB: SDR (BSS Eval v3) and SI-SDR, mean over the excerpts of a track, then over tracks.
+    Always in float32. Scores are dB: SDR (BSS Eval v3) and SI-SDR, of whole tracks by default, mean over tracks.
     Gains are paired by track, with a 95 % bootstrap interval over tracks and Wilcoxon's p, Holm-corrected over the
     schedules. FILE is what `schedopt run` or `schedopt export` wrote, or the name of a preset.
     """
@@ -122,7 +122,7 @@ def benchmark(
     options = Options(
         source=source,
         tracks=tracks,
-        excerpt=excerpt,
+        excerpt=excerpt or "track",
         excerpts_per_track=per_track,
         model=model,
         device=device,

@@ -152,6 +152,7 @@ def _separator(
         precision="float32",
         overlap=0.25 if overlap is None else overlap,
         segment=segment,
+        stems={} if searched is None else searched.stems,
         trust_pickle=trust_pickle,
     )
 

@@ -20,7 +20,8 @@ from schedopt.proof.reproduce import reproduce as replay
 from schedopt.search import export as exports
 from schedopt.search.provenance import differing, lines, provenance
 from schedopt.search.study import Summary, study_name, summarize
-from schedopt.storage.opening import open_storage, shown
+from schedopt.storage.opening import open_storage
+from schedopt.storage.urls import shown
 from schedopt.workers.run import run as run_study
 
 if TYPE_CHECKING:

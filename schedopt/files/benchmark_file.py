@@ -116,7 +116,7 @@ class Heard(Part):
     """The held-out music."""
 
     source: Text
-    excerpt: float = Field(gt=0.05, le=600)
+    excerpt: Annotated[float, Field(gt=0.05, le=600)] | Literal["track"]
     excerpts_per_track: int = Field(ge=1, le=1000)
     excerpts: tuple[ExcerptPart, ...]
     left_out: dict[Text, tuple[str, ...]] = Field(default_factory=dict)

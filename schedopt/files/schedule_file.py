@@ -51,6 +51,9 @@ class SearchedModel(Part):
     model: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     overlap: float = Field(0.25, ge=0, lt=1, description="of neighbouring segments, as a part of a segment")
+    stems: dict[StemName, tuple[StemName, ...]] = Field(
+        default_factory=dict, description="stems that are sums of the model's own", json_schema_extra=NO_OTHER_KEYS
+    )
     segment: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | Literal["model"] = Field(
         "model", description="seconds, or the model's own"
     )
@@ -65,8 +68,11 @@ class SearchedData(Part):
     """The music of the search."""
 
     source: Text
-    excerpt: float = Field(gt=0.1, le=600, description="seconds")
+    excerpt: Annotated[float, Field(gt=0.1, le=600)] | Literal["track"] = Field(description="seconds, or whole tracks")
     excerpts_per_track: int = Field(1, ge=1, le=1000)
+    stems: dict[StemName, tuple[StemName, ...]] = Field(
+        default_factory=dict, description="stems that are sums of the music's own", json_schema_extra=NO_OTHER_KEYS
+    )
 
 
 class SearchScore(Part):
@@ -92,7 +98,7 @@ class HeldOutScore(Part):
 
     source: Text
     tracks: int = Field(ge=1)
-    excerpt: float = Field(gt=0, le=600, description="seconds")
+    excerpt: Annotated[float, Field(gt=0, le=600)] | Literal["track"] = Field(description="seconds, or whole tracks")
     value: Number
     over_one_pass: Gain95
     over_shift_trick: Gain95 | None = Field(None, description="at as many passes")

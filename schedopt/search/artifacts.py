@@ -15,7 +15,8 @@ from typing import BinaryIO
 
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
-from sqlalchemy.engine import make_url
+
+from schedopt.storage.urls import sqlite_file
 
 PRIVATE = 0o700
 
@@ -48,10 +49,8 @@ def artifact_folder(url: str, named: str = "") -> Path | None:
     """
     if named:
         return Path(named).expanduser().absolute()
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        return None
-    return Path(f"{parsed.database}.artifacts").absolute()
+    path = sqlite_file(url)
+    return None if path is None else Path(f"{path}.artifacts").absolute()
 
 
 def artifact_store(folder: Path, *, create: bool) -> ArtifactStore:

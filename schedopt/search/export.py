@@ -32,7 +32,7 @@ from schedopt.files.schedule_file import (
 )
 from schedopt.rules import rule
 from schedopt.search.study import study_name, summarize
-from schedopt.storage.opening import shown
+from schedopt.storage.urls import shown, sqlite_file
 
 REFINEMENT_KEYS = ("rule", "shift", "output", "residual", "peak_guard", "sigma")
 
@@ -159,9 +159,8 @@ def as_json(file: ScheduleFile) -> str:
 
 def default_path(config: StudyConfig) -> Path:
     """Where `run` leaves the schedule file: beside a SQLite storage, else in the current folder."""
-    url = config.study.storage
-    folder = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite:///") else Path()
-    return folder / f"{config.study.name}{SUFFIX}"
+    database = sqlite_file(config.study.storage)
+    return (Path() if database is None else database.parent) / f"{config.study.name}{SUFFIX}"
 
 
 def check_writable(path: Path) -> None:

@@ -18,7 +18,8 @@ from optuna_dashboard import save_plotly_graph_object
 from schedopt.errors import SchedoptError
 from schedopt.search.study import name_metrics
 from schedopt.storage.faults import STORAGE_FAULTS, one_line, set_hurried
-from schedopt.storage.opening import open_storage, shown
+from schedopt.storage.opening import open_storage
+from schedopt.storage.urls import shown
 from schedopt.view.dashboard.notes import write_notes
 from schedopt.view.trials import named_trials
 
@@ -35,7 +36,7 @@ PAGE = {
     "height": 450,
     "paper_bgcolor": CLEAR,
     "plot_bgcolor": CLEAR,
-    "modebar": {"bgcolor": CLEAR, "color": TEXT},
+    "modebar": {"bgcolor": CLEAR, "color": TEXT, "activecolor": "#0072B2"},
     "font": {"color": TEXT, "size": 14},
 }
 """Layout for the page's boxes of 450 pixels."""

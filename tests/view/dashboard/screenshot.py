@@ -7,7 +7,7 @@ import argparse
 from tests.view.browser import chromium
 from tests.view.dashboard.serving import serving, wait_for_figures
 
-WIDTH, HEIGHT, SCALE = 1280, 2790, 0.75
+WIDTH, HEIGHT, SCALE = 1280, 2830, 0.75
 """Of the window: down to the last of our figures."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from schedopt.errors import StudyError
-from schedopt.search.export import write_bytes, write_text
+from schedopt.files.writing import write_bytes, write_text
 from schedopt.view.figures import Figures, heading
 from schedopt.view.report.html import LIBRARY, plotly_js, render
 from schedopt.view.report.page import Page, Section

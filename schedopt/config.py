@@ -6,7 +6,6 @@ a value out of range is a `ConfigError` that names the file, the key and the men
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,10 @@ from pydantic import (
 )
 
 from schedopt.data.settings import ExcerptLength, Stem, StemSums, Targets
-from schedopt.errors import ConfigError, ScheduleError
+from schedopt.errors import ConfigError, ScheduleError, shown
+from schedopt.files.explain import explain, nearest
+from schedopt.files.names import checked_name
+from schedopt.files.reading import read_text
 from schedopt.refinement import RefinementOptions
 from schedopt.schedules import DEFAULT_RESOLUTION, FAMILIES, Family, family, narrowed
 
@@ -37,19 +39,8 @@ else:  # pragma: no cover
 FINEST = 1e-6
 """A resolution below this is no different from none."""
 
-NAME_BYTES = 150
-"""Of a study's name: files are named after it with a few words more, and a file system takes 255 bytes."""
-
-
-def _file_name(value: str) -> str:
-    """A name that is safe as the beginning of a file's name, on the command line too."""
-    if not value or len(value.encode("utf-8", "surrogatepass")) > NAME_BYTES:
-        raise ValueError(f"a name has 1 to {NAME_BYTES} bytes")
-    if not value.isprintable() or "/" in value or "\\" in value:
-        raise ValueError("a name holds no slash, line break or other unprintable character: files are named after it")
-    if value[0] in ".-~ " or value[-1] in ". ":
-        raise ValueError("a name does not begin with . - ~ or a space, nor end with . or a space")
-    return value
+LARGEST_FILE = 65_536
+"""Bytes of a study file; one with every key and a comment on each has 5,000. A million keys would take 20 s to read."""
 
 
 def _pair(value: Any) -> Any:
@@ -58,7 +49,7 @@ def _pair(value: Any) -> Any:
     return value
 
 
-Name = Annotated[str, AfterValidator(_file_name)]
+Name = Annotated[str, AfterValidator(checked_name)]
 # Strict where it counts, at the numbers; a TOML list is no Python tuple.
 Range = Annotated[tuple[float, float], Strict(False), BeforeValidator(_pair)]
 
@@ -253,7 +244,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
     document = _read_toml(path)
     for override in overrides:
         _apply(document, override)
-    return make_config(document, str(path), path.resolve().parent)
+    return make_config(document, shown(path), path.resolve().parent)
 
 
 def make_config(document: Mapping[str, Any], where: str = "config", folder: Path | None = None) -> StudyConfig:
@@ -265,7 +256,7 @@ def make_config(document: Mapping[str, Any], where: str = "config", folder: Path
     try:
         config = StudyConfig.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(_explain(error, where)) from None
+        raise ConfigError(explain(error, where, StudyConfig)) from None
     try:
         return config if folder is None else _anchored(config, folder)
     except (OSError, ValueError, RuntimeError) as error:
@@ -273,15 +264,11 @@ def make_config(document: Mapping[str, Any], where: str = "config", folder: Path
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    text = read_text(path, LARGEST_FILE, "study file", ConfigError)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such study file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"{path}: the study file cannot be read: {reason}") from None
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOML's own are ValueErrors too
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        raise ConfigError(f"{shown(path)}: not valid TOML: {error}") from None
 
 
 def _apply(document: dict[str, Any], override: str) -> None:
@@ -322,42 +309,8 @@ def _anchored(config: StudyConfig, folder: Path) -> StudyConfig:
 
 def _one_of(value: str, known: Mapping[str, Any], what: str) -> str:
     if value not in known:
-        raise ValueError(f"there is no {what} {value!r}{_nearest(value, known)}; there are {', '.join(known)}")
+        raise ValueError(f"there is no {what} {value!r}{nearest(value, known)}; there are {', '.join(known)}")
     return value
-
-
-def _nearest(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _explain(error: ValidationError, where: str) -> str:
-    """The first fault, in one line: file, key, what is wrong, the nearest known key."""
-    fault = error.errors()[0]
-    location = [str(part) for part in fault["loc"] if not str(part).startswith(("literal", "tuple", "constrained-str"))]
-    key = ".".join(location)
-    rest = len(error.errors()) - 1
-    more = f" (and {rest} more)" if rest and fault["type"] == "extra_forbidden" else ""
-    if fault["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        return f"{where}: unknown key {key}{_nearest(location[-1], known)}; known: {', '.join(known)}{more}"
-    if fault["type"] == "missing":
-        return f'{where}: {key} is missing: add it, for example [study] name = "my-study"'
-    message = str(fault["msg"]).removeprefix("Value error, ").replace("\n", " ")
-    try:
-        shown = repr(fault["input"])
-    except ValueError:  # a number of thousands of digits
-        shown = "a huge number"
-    # A section's own message names the value already.
-    given = f" = {shown}" if key and len(shown) < 80 and not isinstance(fault["input"], dict) else ""
-    return f"{where}: {key}{given}: {message}" if key else f"{where}: {message}"
-
-
-def _known_keys(location: Sequence[str]) -> list[str]:
-    model: Any = StudyConfig
-    for part in location:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
 
 
 def reference_text() -> str:

@@ -6,9 +6,12 @@ Axes are always (stems, channels, samples); audio is float32 at full scale ±1; 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import torch
+
+ExcerptLength: TypeAlias = float | Literal["track"]
+"""Seconds, or whole tracks."""
 
 STEMS = ("drums", "bass", "other", "vocals")
 """Of Demucs' models and of MUSDB18; what a study takes where its file says nothing else."""
@@ -39,14 +42,6 @@ class Excerpt:
     @property
     def seconds(self) -> float:
         return float(self.references.shape[-1]) / self.sample_rate
-
-    def packed(self) -> dict[str, Any]:
-        """As it crosses processes: joblib maps NumPy arrays into the other's memory, where tensors would be copied."""
-        return {**vars(self), "references": self.references.numpy()}
-
-    @classmethod
-    def unpacked(cls, fields: dict[str, Any]) -> Excerpt:
-        return cls(**{**fields, "references": torch.from_numpy(fields["references"])})
 
 
 class Track(Protocol):

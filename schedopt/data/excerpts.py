@@ -19,16 +19,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from schedopt.arrays import ScratchFiles
 from schedopt.data._resample import SAMPLE_RATE
-from schedopt.data._text import reason
 from schedopt.errors import DataError
-from schedopt.types import STEMS, Excerpt, Track
+from schedopt.types import STEMS, Excerpt, ExcerptLength, Track
 
 log = logging.getLogger("schedopt")
 
@@ -50,7 +50,7 @@ Ratings = npt.NDArray[np.int64]  # (places,)
 
 def cut_excerpts(
     tracks: Sequence[Track],
-    seconds: float | Literal["track"],
+    seconds: ExcerptLength,
     per_track: int = 1,
     silence_db: float = SILENCE_DB,
     *,
@@ -107,7 +107,7 @@ class _Cut:
 
     stems: tuple[str, ...]
     optional: tuple[str, ...]
-    seconds: float | Literal["track"]
+    seconds: ExcerptLength
     per_track: int
     silence_db: float
 
@@ -135,7 +135,7 @@ class _Cut:
         length = round(track.seconds * SAMPLE_RATE)
         if length < SLOT:
             return [], f"{track.name}: {track.seconds:.3f} s long, shorter than 0.1 s"
-        references = _mapped((len(self.stems) + len(self.optional), 2, length))
+        references = ScratchFiles(Path(tempfile.gettempdir())).empty(len(self.stems + self.optional), 2, length)
         first = 0
         for piece in self._blocks(track, length):
             references[..., first : first + piece.shape[-1]] = piece
@@ -171,16 +171,6 @@ class _Cut:
             if stem in track.stems:
                 chosen[number] = piece[track.stems.index(stem)]
         return chosen
-
-
-def _mapped(shape: tuple[int, ...]) -> torch.Tensor:
-    """Zeros that need no memory: they lie in a temporary file, which goes with them."""
-    try:
-        with tempfile.TemporaryFile() as file:
-            file.truncate(4 * math.prod(shape))
-            return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=shape))
-    except OSError as error:
-        raise DataError(f"{tempfile.gettempdir()}: no room for a whole track: {reason(error)}; set TMPDIR") from None
 
 
 def _note_absent(tracks: Sequence[Track], optional: Sequence[str]) -> None:
@@ -271,7 +261,7 @@ def _lack(track: Track, stems: Sequence[str]) -> str:
     return f"{track.location}: {', '.join(missing)} is missing; a track needs {', '.join(stems)}" if missing else ""
 
 
-def _nothing_left(tracks: Sequence[Track], seconds: float | Literal["track"], stems: Sequence[str]) -> str:
+def _nothing_left(tracks: Sequence[Track], seconds: ExcerptLength, stems: Sequence[str]) -> str:
     if not tracks:
         return "there are no tracks to cut excerpts from"
     whole = [track for track in tracks if set(stems) <= set(track.stems)]

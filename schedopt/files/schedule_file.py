@@ -7,7 +7,7 @@ so that a file can be written by hand. Nothing in a file is trusted: it is check
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,15 +15,15 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    Strict,
     StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from schedopt.data._text import reason, shown
-from schedopt.errors import ScheduleError
+from schedopt.errors import ScheduleError, shown
+from schedopt.files.explain import explain
+from schedopt.files.reading import read_bytes
 from schedopt.refinement import SeededOptions
 from schedopt.rules import RULES
 from schedopt.separators import Separator
@@ -41,6 +41,9 @@ MAX_BYTES = 2**20
 SHARED = "all"
 """The target of a schedule that serves every stem."""
 
+SEGMENT_RANGE = (0.1, 3600)
+"""Seconds. A shorter segment has so many neighbours that a song takes for ever; models have 6 to 40 s."""
+
 Text = Annotated[str, StringConstraints(max_length=1000)]
 Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Beta = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -48,7 +51,7 @@ NO_OTHER_KEYS: dict[str, Any] = {"additionalProperties": False}
 StemName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^/\\\x00-\x1f\x7f]+$")]
 Gain = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Sums = dict[Text, Annotated[tuple[Text, ...], Strict(False)]]
+Seconds = Annotated[float, Field(ge=SEGMENT_RANGE[0], le=SEGMENT_RANGE[1], allow_inf_nan=False)]
 
 
 class Part(BaseModel):
@@ -61,13 +64,13 @@ class SearchedModel(Part):
     model: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     overlap: float = Field(0.25, ge=0, lt=1, description="of neighbouring segments, as a part of a segment")
-    segment: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | Literal["model"] = Field(
-        "model", description="seconds, or the model's own"
+    stems: dict[StemName, tuple[StemName, ...]] = Field(
+        default_factory=dict, description="stems that are sums of the model's own", json_schema_extra=NO_OTHER_KEYS
     )
+    segment: Seconds | Literal["model"] = Field("model", description="seconds, or the model's own")
     normalisation: Literal["mean and standard deviation of the mono mix"] = Field(
         "mean and standard deviation of the mono mix", description="of every pass's whole input"
     )
-    stems: Sums | None = Field(None, description="a stem and the model's stems whose sum it is")
     fingerprint: Hex | None = None
     weights: Hex | None = None
 
@@ -76,11 +79,11 @@ class SearchedData(Part):
     """The music of the search."""
 
     source: Text
-    excerpt: Annotated[float, Field(gt=0.1, le=600)] | Literal["track"] = Field(
-        description="seconds, or track for whole tracks"
-    )
+    excerpt: Annotated[float, Field(gt=0.1, le=600)] | Literal["track"] = Field(description="seconds, or whole tracks")
     excerpts_per_track: int = Field(1, ge=1, le=1000)
-    stems: Sums | None = Field(None, description="a stem and the data's stems whose sum it is")
+    stems: dict[StemName, tuple[StemName, ...]] = Field(
+        default_factory=dict, description="stems that are sums of the music's own", json_schema_extra=NO_OTHER_KEYS
+    )
 
 
 class SearchScore(Part):
@@ -106,7 +109,7 @@ class HeldOutScore(Part):
 
     source: Text
     tracks: int = Field(ge=1)
-    excerpt: float = Field(gt=0, le=600, description="seconds")
+    excerpt: Annotated[float, Field(gt=0, le=600)] | Literal["track"] = Field(description="seconds, or whole tracks")
     value: Number
     over_one_pass: Gain95
     over_shift_trick: Gain95 | None = Field(None, description="at as many passes")
@@ -193,22 +196,11 @@ def load_schedule_file(path: Path | str) -> ScheduleFile:
     Raises:
         ScheduleError: it cannot be read, or holds what cannot be followed; one line with the file and the field.
     """
-    path = Path(path)
+    content = read_bytes(path, MAX_BYTES, "schedule file", ScheduleError)
     try:
-        if path.exists() and not path.is_file():
-            raise ScheduleError(f"{shown(path)}: is not a file; give a schedule file ({SUFFIX})")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise ScheduleError(f"{shown(path)}: there is no such schedule file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ScheduleError(f"{shown(path)}: cannot be read: {reason(error)}") from None
-    if len(content) > MAX_BYTES:
-        raise ScheduleError(f"{shown(path)}: larger than {MAX_BYTES // 2**20} MiB, so it is no schedule file")
-    try:
-        return ScheduleFile.model_validate_json(content.removeprefix(b"\xef\xbb\xbf"))
+        return ScheduleFile.model_validate_json(content)
     except ValidationError as error:
-        raise ScheduleError(explain(error, shown(path))) from None
+        raise ScheduleError(explain(error, shown(path), ScheduleFile)) from None
 
 
 def check_separator(file: ScheduleFile, separator: Separator, where: str, option: str = "--model") -> None:
@@ -238,25 +230,3 @@ def check_separator(file: ScheduleFile, separator: Separator, where: str, option
 def json_schema() -> dict[str, Any]:
     """The JSON schema of schedule files; `schedule.schema.json` beside this module is the same."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ScheduleFile.model_json_schema()}
-
-
-def explain(error: ValidationError, where: str) -> str:
-    """The first fault of a file, in one line: file, field, value, what is wrong."""
-    fault = error.errors(include_url=False)[0]
-    field = _field(fault["loc"])
-    message = " ".join(str(fault["msg"]).removeprefix("Value error, ").split())
-    if fault["type"] == "missing":
-        return f"{where}: {field} is missing"
-    if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key {field}"
-    if fault["type"] == "json_invalid":
-        return f"{where}: not valid JSON: {message.removeprefix('Invalid JSON: ')}"
-    value = fault["input"]
-    given = "" if isinstance(value, (Mapping, list, Part)) or len(repr(value)) > 80 else f" = {value!a}"
-    return f"{where}: {field}{given}: {message}" if field else f"{where}: {message}"
-
-
-def _field(location: Sequence[int | str]) -> str:
-    """`schedules.vocals.betas[2]`, with unprintable characters escaped."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return shown(text.removeprefix("."))[:200]

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from schedopt.config import StoreSection, StudyConfig
 from schedopt.data import Split, check_source, cut_excerpts, load_tracks, plan_stems, stems_of
@@ -18,8 +17,6 @@ from schedopt.search.objective import Objective, OnExcerpt
 from schedopt.separators import Separator, load_separator
 from schedopt.store import Store
 from schedopt.types import STEMS, Excerpt, Track
-
-KILLED = "workers keep being killed; is the memory full? Try fewer --workers"
 
 log = logging.getLogger("schedopt")
 
@@ -43,13 +40,12 @@ class Workbench:
         excerpts: Sequence[Excerpt] | None = None,
         workers: int = 1,
     ) -> Workbench:
-        """Load the model and cut the excerpts of one side of the split, in `workers` processes; no pass yet.
+        """Load the model and cut the excerpts of one side of the split, in `workers` threads; no pass yet.
 
         `excerpts`: those of another process, which has cut them.
 
         Raises:
             SeparatorError, DataError: the model or the tracks cannot be used.
-            StudyError: a worker was killed.
         """
         data = config.data
         if excerpts is None:
@@ -64,7 +60,10 @@ class Workbench:
         )
         if excerpts is None:
             tracks = load_tracks(data.source, split, data.tracks, mapping=data.stems, stems=separator.stems)
-            excerpts = excerpts_for(separator, tracks, data.excerpt, data.excerpts_per_track, workers=workers)
+            needed, optional = stems_to_cut(separator, tracks)
+            excerpts = cut_excerpts(
+                tracks, data.excerpt, data.excerpts_per_track, stems=needed, optional=optional, workers=workers
+            )
         return cls(config, separator, excerpts, make_store(config.store))
 
     def objective(self, target: str, on_excerpt: OnExcerpt | None = None, *, note: bool = True) -> Objective:
@@ -115,27 +114,19 @@ class Workbench:
         return self.config.refinement.for_target(stem, self.config.study.seed)
 
 
-def excerpts_for(
-    separator: Separator,
-    tracks: Sequence[Track],
-    seconds: float | Literal["track"],
-    per_track: int = 1,
-    *,
-    workers: int = 1,
-) -> list[Excerpt]:
-    """Excerpts of `tracks` with the stems that a separator is scored on, and those that are in the mixture only.
+def stems_to_cut(separator: Separator, tracks: Sequence[Track]) -> tuple[list[str], list[str]]:
+    """Stems that every excerpt is to have, and stems that are silent where a track lacks them.
 
-    What only one side has is said in the log. A track lacks no stem of the usual four; others are silent where it does.
+    What only the model or only the music has is said in the log. No track lacks one of the usual four.
 
     Raises:
-        DataError: separator and tracks have no stem in common, or no track can be used.
+        DataError: separator and tracks have no stem in common.
     """
     plan = plan_stems(separator.stems, stems_of(tracks))
     for note in plan.notes:
         log.warning("%s", note)
     needed = [stem for stem in plan.references if stem in STEMS] or list(plan.targets)
-    optional = [stem for stem in plan.references if stem not in needed]
-    return cut_excerpts(tracks, seconds, per_track, stems=needed, optional=optional, workers=workers)
+    return needed, [stem for stem in plan.references if stem not in needed]
 
 
 def make_store(section: StoreSection) -> Store:

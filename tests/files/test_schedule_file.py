@@ -118,6 +118,8 @@ def test_no_oracle_reaches_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("kind", "schedopt benchmark", "kind = 'schedopt benchmark': a schedule file says 'schedopt schedule' here"),
         ("model", None, "model is missing"),
         ("extra", 1, "unknown key extra"),
+        ("schedules.vocals.beta", [1], "unknown key schedules.vocals.beta (did you mean betas?)"),
+        ("model.modell", 1, "unknown key model.modell (did you mean model?); known: model, precision"),
         ("schedules", {}, "schedules: "),
         ("schedules.\x1b[31m", {"rule": "remix", "betas": [1]}, r"schedules.\x1b[31m"),
         ("schedules.vocals.betas", None, "schedules.vocals.betas is missing"),
@@ -171,7 +173,7 @@ def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "missing", "a\0b", "x" * 300])
 def test_paths_that_are_no_file(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ScheduleError, match=r"is not a file|no such schedule file|cannot be read"):
+    with pytest.raises(ScheduleError, match=r"is not a regular file|no such schedule file|cannot be read"):
         load_schedule_file(tmp_path / name)
 
 

@@ -117,7 +117,7 @@ def test_a_nested_state_is_rebuilt(tmp_path: Path) -> None:
     ("metadata", "message"),
     [
         ({"args": "["}, "args of its metadata is not JSON"),
-        ({"args": "[" * 100_000}, "args of its metadata is not JSON"),
+        ({"args": "[" * 100_000}, "args of its metadata is nested deeper than 100 levels"),
         ({"args": "{}"}, "not a JSON list and object"),
         ({"kwargs": "[]"}, "not a JSON list and object"),
         ({"kwargs": '{"channels": NaN}'}, "channels = nan is not a plain value"),

@@ -50,11 +50,14 @@ def test_a_result_that_is_there_stays_unless_asked(tmp_path: Path, separator: Se
     song = write_song(tmp_path / "a.wav")
     results(separator, [song], tmp_path / "out")
     vocals = tmp_path / "out" / "tiny" / "a" / "vocals.wav"
-    vocals.write_bytes(b"mine")
+    written = vocals.read_bytes()
     assert results(separator, [song], tmp_path / "out")[0].state == "there"
-    assert vocals.read_bytes() == b"mine"
+    vocals.write_bytes(b"mine")
+    (result,) = results(separator, [song], tmp_path / "out")
+    assert (result.state, vocals.read_bytes()) == ("failed", b"mine")
+    assert "vocals.wav is there already (nothing tells from which song)" in result.error
     assert results(separator, [song], tmp_path / "out", overwrite=True)[0].state == "done"
-    assert vocals.read_bytes() != b"mine"
+    assert vocals.read_bytes() == written
 
 
 def test_a_bad_song_does_not_stop_the_others(tmp_path: Path, separator: Separator) -> None:
@@ -121,44 +124,77 @@ def killed_after(pieces: int) -> Callable[[Path, Position, int], None]:
     return on_position
 
 
-def test_an_interrupted_song_is_separated_to_the_same_stems(tmp_path: Path, separator: Separator) -> None:
-    song = write_song(tmp_path / "a.wav", 0.9)
+def test_an_interrupted_song_begins_anew_and_leaves_nothing(tmp_path: Path, separator: Separator) -> None:
+    songs = [write_song(tmp_path / "a.wav", 0.9), write_song(tmp_path / "b.wav", 0.9, seed=1)]
     entries = {"vocals": entry(0.5, 0.2, shift=True, output="mean"), "drums": entry(0.3, rule="resum")}
-    results(separator, [song], tmp_path / "whole", entries=entries)
-    whole = read_stems(tmp_path / "whole" / "tiny" / "a")
-    for positions in (0, 4, 12):
-        with pytest.raises(KilledError):
-            results(separator, [song], tmp_path / "cut", killed_after(positions), entries=entries)
-        # Nothing half-written has a name that looks finished.
-        assert not [path for path in (tmp_path / "cut").rglob("*.wav") if not path.parent.name.startswith(".")]
-    results(separator, [song], tmp_path / "cut", entries=entries)
-    cut = read_stems(tmp_path / "cut" / "tiny" / "a")
-    assert all(np.array_equal(cut[stem], whole[stem]) for stem in whole)
+    results(separator, songs, tmp_path / "whole", entries=entries)
+    positions = 0
+
+    def count(song: Path, position: Position, samples: int) -> None:
+        nonlocal positions
+        if song == songs[1]:
+            # Nothing half-written has a name that looks finished.
+            assert not (tmp_path / "cut" / "tiny" / "b").exists()
+            positions += 1
+            if positions > 4:
+                raise KilledError
+
+    with pytest.raises(KilledError):
+        results(separator, songs, tmp_path / "cut", count, entries=entries)
     assert [path.name for path in (tmp_path / "cut" / "tiny").iterdir()] == ["a"]
+    found = results(separator, songs, tmp_path / "cut", entries=entries)
+    assert [result.state for result in found] == ["there", "done"]
+    for name in ("a", "b"):
+        cut, whole = (read_stems(tmp_path / folder / "tiny" / name) for folder in ("cut", "whole"))
+        assert all(np.array_equal(cut[stem], whole[stem]) for stem in whole)
+
+
+def test_finished_stems_of_an_interrupted_song_stay(tmp_path: Path, separator: Separator) -> None:
+    song = write_song(tmp_path / "a.wav", 0.9)
+    entries = {"bass": entry(0.3), "vocals": entry(0.5, 0.2)}
+    folder = tmp_path / "out" / "tiny" / "a"
+
+    def killed_in_vocals(song: Path, position: Position, samples: int) -> None:
+        if position.target == "vocals":
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        results(separator, [song], tmp_path / "out", killed_in_vocals, entries=entries)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert set(before) == {"drums.wav", "bass.wav", "other.wav"}
+    steps: set[tuple[Any, int]] = set()
+    results(separator, [song], tmp_path / "out", lambda _, at, __: steps.add(at[:2]), entries=entries)
+    assert steps == {(None, 0), ("vocals", 1), ("vocals", 2)}
+    assert before.items() <= {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}.items()
 
 
 def test_other_settings_or_another_song_begin_anew(tmp_path: Path, separator: Separator) -> None:
     song = write_song(tmp_path / "a.wav", 0.9)
     with pytest.raises(KilledError):
         results(separator, [song], tmp_path / "out", killed_after(8), entries={"vocals": entry(0.5)})
-    write_song(song, 0.9, seed=1)
     changed: dict[str, Any] = {"entries": {"vocals": entry(0.9)}}
-    results(separator, [song], tmp_path / "out", **changed)
+    (result,) = results(separator, [song], tmp_path / "out", **changed)
+    assert result.state == "done"
+    write_song(song, 0.9, seed=1)
+    (result,) = results(separator, [song], tmp_path / "out", **changed)
+    assert (result.state, "from another song" in result.error) == ("failed", True)
+    results(separator, [song], tmp_path / "out", overwrite=True, **changed)
     results(separator, [song], tmp_path / "fresh", **changed)
     there, fresh = (read_stems(tmp_path / folder / "tiny" / "a") for folder in ("out", "fresh"))
     assert all(np.array_equal(there[stem], fresh[stem]) for stem in fresh)
 
 
 def test_a_song_that_another_process_separates_is_left_to_it(tmp_path: Path, separator: Separator) -> None:
-    song = write_song(tmp_path / "a.wav")
-    found: list[Result] = []
+    songs = [write_song(tmp_path / "a.wav"), write_song(tmp_path / "b.wav")]
+    meanwhile: list[str] = []
 
-    def meanwhile(*_: Any) -> None:
-        if not found:
-            found.extend(results(separator, [song], tmp_path / "out"))
+    def another(*_: Any) -> None:
+        if not meanwhile:
+            meanwhile.extend(result.error or result.state for result in results(separator, songs, tmp_path / "out"))
 
-    results(separator, [song], tmp_path / "out", meanwhile)
-    assert (found[0].state, "another process" in found[0].error) == ("failed", True)
+    found = results(separator, [songs[0]], tmp_path / "out", another)
+    assert [result.state for result in found] == ["done"]
+    assert meanwhile == [f"{songs[0]}: another process is separating it", "done"]
 
 
 def test_too_little_disk_is_said_before_it_is_full(
@@ -187,7 +223,6 @@ def test_folders_give_their_audio_files(tmp_path: Path) -> None:
     names = [path.name for path in find_songs([tmp_path, tmp_path / "a.mp3", tmp_path / "notes.txt"])]
     assert names == ["a.mp3", "b.WAV", "c.m4a", "notes.txt"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no audio file in this folder"):
-        find_songs([tmp_path / "empty"])
-    with pytest.raises(DataError, match="cannot be read: file name too long"):
-        find_songs([tmp_path / ("x" * 300)])
+    # They fail when their turn comes.
+    assert find_songs([tmp_path / "empty", tmp_path / ("x" * 300)]) == [tmp_path / "empty", tmp_path / ("x" * 300)]
+    assert len(find_songs([tmp_path / "a.mp3", tmp_path / "." / "empty" / ".." / "a.mp3"])) == 1

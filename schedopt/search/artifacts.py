@@ -45,7 +45,7 @@ def artifact_folder(url: str, named: str = "") -> Path | None:
     """The folder of the audio of the studies in the storage `url`; None where there is none.
 
     Args:
-        named: `[store] artifacts`, relative to the current folder; it comes first.
+        named: `[store] artifacts`; it comes first.
     """
     if named:
         return Path(named).expanduser().absolute()

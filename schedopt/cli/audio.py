@@ -6,14 +6,15 @@ import dataclasses
 from pathlib import Path
 
 import click
-import soundfile
 
 from schedopt.cli import _show
 from schedopt.cli._paths import PATH
 from schedopt.data import SAMPLE_RATE, Split, load_tracks, mix
-from schedopt.errors import DataError
+from schedopt.files.writing import replacing
 from schedopt.metrics import METRICS
 from schedopt.proof.scoring import evaluate as score_folders
+from schedopt.songs import Encoding
+from schedopt.songs.writing import write
 from schedopt.types import STEMS
 
 
@@ -48,11 +49,7 @@ def demo(folder: Path, tracks: int, split: Split) -> None:
     for track in load_tracks("demo", split, tracks):
         references = track.read(0.0, track.seconds)
         named = dict(zip(STEMS, references, strict=True)) | {"mixture": mix(references, None)}
-        try:
-            (folder / track.name).mkdir(parents=True, exist_ok=True)
-            for stem, audio in named.items():
-                path = folder / track.name / f"{stem}.wav"
-                soundfile.write(path, audio.numpy().T, SAMPLE_RATE, subtype="FLOAT")
-        except (OSError, soundfile.SoundFileError) as error:
-            raise DataError(f"{folder / track.name}: cannot be written: {error}") from None
+        for stem, audio in named.items():
+            with replacing(folder / track.name / f"{stem}.wav") as path:
+                write(audio, path, SAMPLE_RATE, Encoding(bits=32))
         click.echo(folder / track.name)

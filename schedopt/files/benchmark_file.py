@@ -14,9 +14,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from schedopt.data._text import reason, shown
-from schedopt.errors import DataError
-from schedopt.files.schedule_file import Beta, Hex, Number, Refined, Text, explain
+from schedopt.errors import DataError, shown
+from schedopt.files.explain import explain
+from schedopt.files.reading import read_bytes
+from schedopt.files.schedule_file import Beta, Hex, Number, Text
+from schedopt.refinement import SeededOptions
 from schedopt.types import STEMS
 
 Kind = Literal["baseline", "schedule", "shift", "line", "constant", "family", "oracle", "greedy"]
@@ -33,7 +35,7 @@ Scores = Annotated[tuple[Number, ...], Field(min_length=1, max_length=101)]
 class Part(BaseModel):
     """Unknown keys are let be: a later version may write more."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=False)
 
 
 class Compared(Part):
@@ -75,7 +77,7 @@ class TrackScores(Part):
     si_sdr: Scores
 
 
-class StemPart(Refined, Part):
+class StemPart(SeededOptions, Part):
     """One method for one stem; `betas` is null for the greedy search, which finds others for each excerpt."""
 
     betas: tuple[Beta, ...] | None
@@ -115,7 +117,7 @@ class Heard(Part):
     """The held-out music."""
 
     source: Text
-    excerpt: float = Field(gt=0.05, le=600)
+    excerpt: Annotated[float, Field(gt=0.05, le=600)] | Literal["track"]
     excerpts_per_track: int = Field(ge=1, le=1000)
     excerpts: tuple[ExcerptPart, ...]
     left_out: dict[Text, tuple[str, ...]] = Field(default_factory=dict)
@@ -195,21 +197,13 @@ def load_benchmark(path: Path) -> BenchmarkFile:
         DataError: it cannot be read, or is something else; one line with the file and the field.
     """
     where = shown(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise DataError(f"{where}: there is no such file") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{where}: cannot be read: {reason(error)}") from None
-    if len(content) > MAX_BYTES:
-        raise DataError(f"{where}: larger than {MAX_BYTES // 2**20} MiB, so it is no benchmark")
+    content = read_bytes(path, MAX_BYTES, "benchmark", DataError)
     if _kind(content) != KIND:
         raise DataError(f"{where}: is no benchmark; `schedopt benchmark FILE… -o {where}` writes one")
     try:
         return BenchmarkFile.model_validate_json(content)
     except ValidationError as error:
-        raise DataError(explain(error, where)) from None
+        raise DataError(explain(error, where, BenchmarkFile)) from None
 
 
 def _kind(content: bytes) -> object:

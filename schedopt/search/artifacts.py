@@ -16,6 +16,7 @@ from typing import BinaryIO
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
+from schedopt.errors import StudyError, reason, shown
 from schedopt.storage.urls import sqlite_file
 
 PRIVATE = 0o700
@@ -46,9 +47,15 @@ def artifact_folder(url: str, named: str = "") -> Path | None:
 
     Args:
         named: `[store] artifacts`; it comes first.
+
+    Raises:
+        StudyError: `named` begins with the home of a user who is not there.
     """
     if named:
-        return Path(named).expanduser().absolute()
+        try:
+            return Path(named).expanduser().absolute()
+        except RuntimeError as error:  # no such user
+            raise StudyError(f"{shown(named)}: no folder of audio: {reason(error)}") from None
     path = sqlite_file(url)
     return None if path is None else Path(f"{path}.artifacts").absolute()
 

@@ -31,6 +31,7 @@ from schedopt.files.names import checked_name
 from schedopt.files.reading import read_text
 from schedopt.refinement import RefinementOptions
 from schedopt.schedules import DEFAULT_RESOLUTION, FAMILIES, Family, family, narrowed
+from schedopt.storage.urls import DEFAULT_STORAGE, anchored
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -65,10 +66,7 @@ class Section(BaseModel):
 
 class StudySection(Section):
     name: Name = Field(description="name of the study in its storage; several targets add their names to it")
-    storage: str = Field(
-        "sqlite:///studies/schedopt.db",
-        description="any URL that Optuna's RDBStorage takes; SQLite paths are relative to the current folder",
-    )
+    storage: str = Field(DEFAULT_STORAGE, description="any URL that Optuna's RDBStorage takes")
     trials: int = Field(60, ge=1, le=10**6, description="finished trials (complete or pruned) to reach")
     seed: int = Field(0, ge=0, lt=2**32, description="seeds the sampler, the order of excerpts, shifts and noise")
     workers: int = Field(1, ge=1, le=1024, description="processes that search at the same time")
@@ -238,8 +236,7 @@ class StudyConfig(Section):
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
-    """Read a study file. Paths inside `data.source` and `separator.model` become absolute (they are relative
-    to the file's folder).
+    """Read a study file. Relative paths in it become absolute: they start at the file's folder.
 
     Args:
         overrides: `section.key=value` each; the value is TOML, or a bare string.
@@ -269,7 +266,7 @@ def make_config(document: Mapping[str, Any], where: str = "config", folder: Path
     try:
         return config if folder is None else _anchored(config, folder)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{where}: data.source or separator.model names a path that cannot be: {error}") from None
+        raise ConfigError(f"{where}: it names a path that cannot be: {error}") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -313,7 +310,11 @@ def _anchored(config: StudyConfig, folder: Path) -> StudyConfig:
     is_path = model.endswith(".safetensors") or model.startswith((".", "/", "~")) or local.is_dir()
     if is_path and "://" not in model and model != "demo":
         separator = separator.model_copy(update={"model": str(local)})
-    return config.model_copy(update={"data": data, "separator": separator})
+    study = config.study.model_copy(update={"storage": anchored(config.study.storage, folder)})
+    folders = {"folder": config.store.folder, "artifacts": config.store.artifacts}
+    places = {key: str(folder / Path(name).expanduser()) for key, name in folders.items() if name}
+    store = config.store.model_copy(update=places)
+    return config.model_copy(update={"study": study, "data": data, "separator": separator, "store": store})
 
 
 def _one_of(value: str, known: Mapping[str, Any], what: str) -> str:

@@ -21,7 +21,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_only_the_name_is_required(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, '[study]\nname = "mine"\n'))
-    assert config.study.storage == "sqlite:///studies/schedopt.db"
+    assert config.study.storage == f"sqlite:///{tmp_path}/schedopt.db"
     assert config.refinement.targets == ("vocals",)
     assert config.schedule.resolution == 0.1
 

@@ -23,6 +23,7 @@ from schedopt.search.provenance import differing, lines, provenance
 from schedopt.search.study import Summary, study_name, summarize
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown
+from schedopt.workers.run import grid_used_up
 from schedopt.workers.run import run as run_study
 
 if TYPE_CHECKING:
@@ -87,11 +88,14 @@ def run(
     if as_json:
         documents = [summary.document() for summary in summaries]
         _show.print_json(documents[0] if len(documents) == 1 else {"studies": documents})
-        return
+    else:
+        for summary in summaries:
+            _print_summary(summary, config.study.trials)
+        if written is not None:
+            click.echo(f"schedule file: {written}")
     for summary in summaries:
-        _print_summary(summary, config.study.trials)
-    if written is not None:
-        click.echo(f"schedule file: {written}")
+        if summary.finished < config.study.trials:
+            raise StudyError(grid_used_up(config, summary))
 
 
 def _print_summary(summary: Summary, trials: int) -> None:
@@ -174,7 +178,7 @@ def status(
 
 def _stored_studies(url: str, config: StudyConfig | None, names: tuple[str, str] | None) -> list[optuna.Study]:
     """The studies to show: those named, those of the study file, or all of the storage."""
-    opened = open_storage(url, create=False)
+    opened = open_storage(url, read_only=True)
     if names is not None:
         return [exports.load_study(opened, name, url) for name in names]
     found = optuna.get_all_study_names(opened)
@@ -189,7 +193,7 @@ def _stored_studies(url: str, config: StudyConfig | None, names: tuple[str, str]
 def _status_row(summary: Summary) -> tuple[str, ...]:
     best = summary.best
     return (
-        summary.study,
+        f"{summary.study} (not made by schedopt)" if summary.foreign else summary.study,
         *(str(n) for n in (summary.complete, summary.pruned, summary.failed, summary.running)),
         _show.db(best.value if best else None),
         _show.db(best.gain if best else None, sign=True),
@@ -225,14 +229,14 @@ def export(study_file: Path, output: Path | None, style: str, storage: str | Non
     """Write the best schedule of STUDY.toml's studies: a schedule file (json), or its β table (csv)."""
     config = _config(study_file, overrides, storage=storage)
     if output is None:
-        file = exports.schedule_file(config, open_storage(config.study.storage, create=False))
+        file = exports.schedule_file(config, open_storage(config.study.storage, read_only=True))
         click.echo(FORMATS[style](file), nl=False)
         return
     click.echo(_export(config, output, style))
 
 
 def _export(config: StudyConfig, path: Path, style: str = "json") -> Path:
-    file = exports.schedule_file(config, open_storage(config.study.storage, create=False))
+    file = exports.schedule_file(config, open_storage(config.study.storage, read_only=True))
     if style == "json":
         file = exports.with_known_scores(file, path)
     write_text(path, FORMATS[style](file))

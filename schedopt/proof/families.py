@@ -18,6 +18,7 @@ from schedopt.errors import StudyError
 from schedopt.files.schedule_file import SHARED, Entry, ScheduleFile
 from schedopt.proof.methods import Method, Setting
 from schedopt.search.export import entry_of
+from schedopt.search.study import is_ours
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown, sqlite_file
 
@@ -76,7 +77,7 @@ def _entries(url: str, stem: str, metric: str, weights: str | None) -> Iterator[
 def _studies(storage: BaseStorage) -> Iterator[optuna.Study]:
     for name in optuna.get_all_study_names(storage):
         study = optuna.load_study(study_name=name, storage=storage)
-        if "schedopt" in study.user_attrs and "baseline" in study.user_attrs:
+        if is_ours(study) and "baseline" in study.user_attrs:
             yield study
 
 

@@ -126,6 +126,11 @@ def name_metrics(study: optuna.Study) -> None:
         study.set_metric_names(names[: len(study.directions)])
 
 
+def is_ours(study: optuna.Study) -> bool:
+    """Whether schedopt made the study: other programs may keep theirs in the same database."""
+    return "schedopt" in study.user_attrs and isinstance(study.user_attrs.get("config"), Mapping)
+
+
 def check_same(study: optuna.Study, wanted: Mapping[str, Any]) -> None:
     """Raise a `StudyError` that holds the differing lines where the stored `study` is not the `wanted` one."""
     differing = _differences(study.user_attrs, wanted)
@@ -198,7 +203,8 @@ class Summary:
     """A study in numbers, read from its storage alone: no model, no data.
 
     `baseline` is the score of one pass, `line` that of the authors' straight line; dB. `passes_run` were run for
-    these references and by the trials, `passes_saved` were shared with earlier ones; `seconds` likewise.
+    these references and by the trials, `passes_saved` were shared with earlier ones; `seconds` likewise. Of a `foreign`
+    study, which another program made, the trials are counted, and nothing else is known.
     """
 
     study: str
@@ -214,6 +220,7 @@ class Summary:
     passes_saved: int
     seconds: float
     front: tuple[Trade, ...] = ()
+    foreign: bool = False
 
     @property
     def finished(self) -> int:
@@ -245,16 +252,18 @@ class Summary:
             "passes": {"run": self.passes_run, "saved": self.passes_saved},
             "seconds": self.seconds,
             **({"front": [asdict(trade) for trade in self.front]} if self.front else {}),
+            **({"foreign": True} if self.foreign else {}),
         }
 
 
 def summarize(study: optuna.Study, storage: str) -> Summary:
     """Read a study's numbers; `storage` is the URL to show (without a password)."""
     trials = study.get_trials(deepcopy=False)
-    attrs = study.user_attrs
+    ours = is_ours(study)
+    attrs = study.user_attrs if ours else {}
 
     # What the references cost is part of the study's cost, though no trial paid it.
-    spent = [attrs.get("references", {}), *(trial.user_attrs for trial in trials)]
+    spent = [attrs.get("references", {}), *(trial.user_attrs for trial in trials)] if ours else []
 
     def count(state: TrialState) -> int:
         return sum(trial.state == state for trial in trials)
@@ -266,13 +275,14 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
         pruned=count(TrialState.PRUNED),
         failed=count(TrialState.FAIL),
         running=count(TrialState.RUNNING),
-        best=_best(study, trials),
+        best=_best(study, trials) if ours else None,
         baseline=attrs.get("baseline", {}).get("value"),
         line=attrs.get("line", {}).get("value"),
         passes_run=_total(spent, "passes_run"),
         passes_saved=_total(spent, "passes_saved"),
         seconds=round(_total(spent, "seconds"), 3),
-        front=_front(trials) if len(study.directions) > 1 else (),
+        front=_front(trials) if ours and len(study.directions) > 1 else (),
+        foreign=not ours,
     )
 
 

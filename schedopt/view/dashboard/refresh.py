@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from optuna_dashboard import save_plotly_graph_object
 
 from schedopt.errors import SchedoptError
-from schedopt.search.study import name_metrics
+from schedopt.search.study import is_ours, name_metrics
 from schedopt.storage.faults import STORAGE_FAULTS, one_line, set_hurried
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown
@@ -59,7 +59,6 @@ class Refresher(threading.Thread):
         self._said: set[str] = set()
 
     def run(self) -> None:
-        optuna.logging.set_verbosity(optuna.logging.CRITICAL)
         # A turn that meets a locked storage is left out rather than waited for.
         set_hurried(True)
         storage = None
@@ -68,7 +67,7 @@ class Refresher(threading.Thread):
                 storage = storage or open_storage(self._url, create=False)
                 self.turn(storage)
             except (*STORAGE_FAULTS, SchedoptError) as error:
-                self._say(f"{shown(self._url)}: figures are not refreshed: {one_line(error)}")
+                self._say(f"{shown(self._url)}: figures are not refreshed: {one_line(error, self._url)}")
             except Exception as error:
                 # A figure that cannot be drawn must not take the dashboard with it.
                 log.debug("figures", exc_info=True)
@@ -78,7 +77,8 @@ class Refresher(threading.Thread):
     def end(self) -> None:
         """Let the turn in hand end and wait for it, a moment at most."""
         self._ending.set()
-        self.join(self._seconds)
+        if self.is_alive():
+            self.join(self._seconds)
 
     def turn(self, storage: BaseStorage) -> None:
         """Refresh those studies in which a trial has ended since the last turn."""
@@ -93,7 +93,7 @@ class Refresher(threading.Thread):
                 self._drawn.pop(name, None)
 
     def _refresh(self, study: optuna.Study) -> None:
-        if "schedopt" not in study.user_attrs:
+        if not is_ours(study):
             return
         trials = study.get_trials(deepcopy=False)
         named = named_trials(study, trials)

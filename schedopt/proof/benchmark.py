@@ -31,8 +31,8 @@ from schedopt.store import Store
 from schedopt.types import Excerpt
 
 Array = NDArray[np.float64]
-ScoredMetric = Literal["sdr", "si_sdr"]
-SCORED: tuple[ScoredMetric, ...] = ("sdr", "si_sdr")
+ScoredMetric = Literal["sdr", "si_sdr", "snr"]
+SCORED: tuple[ScoredMetric, ...] = ("sdr", "si_sdr", "snr")
 
 DEFAULT_EXCERPT = 10.0
 """Seconds, where a hand-written schedule file does not say what it was searched on."""

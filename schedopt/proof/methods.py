@@ -64,9 +64,13 @@ class Method:
         return self.kind in CEILINGS
 
     def passes(self, stem: str) -> int:
-        """Passes an excerpt that this method costs by itself: N+1; the greedy search 1 + 10·N."""
-        steps = len(self.settings[stem].betas)
-        return 1 + steps * (len(GREEDY_RATIOS) if self.kind == "greedy" else 1)
+        """Passes an excerpt that this method costs by itself."""
+        return passes_of(self.kind, len(self.settings[stem].betas))
+
+
+def passes_of(kind: Kind, steps: int) -> int:
+    """Passes that a method of this kind costs by itself: N+1; the greedy search 1 + 10·N."""
+    return 1 + steps * (len(GREEDY_RATIOS) if kind == "greedy" else 1)
 
 
 def compared(

@@ -168,7 +168,10 @@ def _benchmark_clips(file: BenchmarkFile, audio: Audio) -> Iterator[Clip]:
         best = max(schedules, key=lambda part: float(part.by_step()[:, -1].mean()), default=None)
         if best is None or best.betas is None:
             continue
-        gains = {track: scores.sdr[-1] - start.tracks[track].sdr[-1] for track, scores in best.tracks.items()}
+        gains = {
+            track: scores[file.metric][-1] - start.tracks[track][file.metric][-1]
+            for track, scores in best.tracks.items()
+        }
         for place, track in places(gains).items():
             there = {part.fingerprint for part in file.data.excerpts if part.track == track}
             data = file.data

@@ -6,7 +6,6 @@ a value out of range is a `ConfigError` that names the file, the key and the men
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,10 +23,13 @@ from pydantic import (
     model_validator,
 )
 
-from schedopt.errors import ConfigError, ScheduleError
-from schedopt.rules import RULES
+from schedopt.data.settings import ExcerptLength, Stem, StemSums, Targets
+from schedopt.errors import ConfigError, ScheduleError, shown
+from schedopt.files.explain import explain, nearest
+from schedopt.files.names import checked_name
+from schedopt.files.reading import read_text
+from schedopt.refinement import RefinementOptions
 from schedopt.schedules import DEFAULT_RESOLUTION, FAMILIES, Family, family, narrowed
-from schedopt.types import STEMS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -37,19 +39,8 @@ else:  # pragma: no cover
 FINEST = 1e-6
 """A resolution below this is no different from none."""
 
-NAME_BYTES = 150
-"""Of a study's name: files are named after it with a few words more, and a file system takes 255 bytes."""
-
-
-def _file_name(value: str) -> str:
-    """A name that is safe as the beginning of a file's name, on the command line too."""
-    if not value or len(value.encode("utf-8", "surrogatepass")) > NAME_BYTES:
-        raise ValueError(f"a name has 1 to {NAME_BYTES} bytes")
-    if not value.isprintable() or "/" in value or "\\" in value:
-        raise ValueError("a name holds no slash, line break or other unprintable character: files are named after it")
-    if value[0] in ".-~ " or value[-1] in ". ":
-        raise ValueError("a name does not begin with . - ~ or a space, nor end with . or a space")
-    return value
+LARGEST_FILE = 65_536
+"""Bytes of a study file; one with every key and a comment on each has 5,000. A million keys would take 20 s to read."""
 
 
 def _pair(value: Any) -> Any:
@@ -58,10 +49,9 @@ def _pair(value: Any) -> Any:
     return value
 
 
-Name = Annotated[str, AfterValidator(_file_name)]
+Name = Annotated[str, AfterValidator(checked_name)]
 # Strict where it counts, at the numbers; a TOML list is no Python tuple.
 Range = Annotated[tuple[float, float], Strict(False), BeforeValidator(_pair)]
-Stems = Annotated[tuple[str, ...], Strict(False)]
 
 Pruner = Literal["none", "median", "percentile", "successive-halving", "hyperband", "wilcoxon", "predictive"]
 
@@ -86,10 +76,14 @@ class StudySection(Section):
 class DataSection(Section):
     source: str = Field("demo", description="demo | folder:PATH | musdb:PATH")
     # One segment of htdemucs (7.8 s, of which the next begins after 5.85 s), a shift of up to 0.5 s included.
-    excerpt: float = Field(5.3, gt=0.1, le=600, description="length of an excerpt in seconds")
+    excerpt: ExcerptLength = Field(5.3, description='length of an excerpt in seconds, or "track" for whole tracks')
     excerpts_per_track: int = Field(1, ge=1, le=1000, description="excerpts cut from each track")
-    tracks: int | None = Field(12, ge=1, description="at most so many tracks; 'all' for all of them")
-    gains: dict[str, float] = Field(
+    tracks: int | None = Field(None, ge=1, description="at most so many tracks; 'all' for all of them")
+    stems: StemSums = Field(
+        default_factory=dict,
+        description='[data.stems] stem = ["one", "another"]: stems of the data that add up to it, replaced by it',
+    )
+    gains: dict[Stem, float] = Field(
         default_factory=dict, description="weight of a stem in the mixture, by name; 1 where left out"
     )
 
@@ -100,10 +94,8 @@ class DataSection(Section):
 
     @field_validator("gains")
     @classmethod
-    def _known_stems(cls, value: dict[str, float]) -> dict[str, float]:
+    def _gains_in_range(cls, value: dict[str, float]) -> dict[str, float]:
         for stem, gain in value.items():
-            if stem not in STEMS:
-                raise ValueError(f"there is no stem {stem!r}; there are {', '.join(STEMS)}")
             if not 0 <= gain <= 100:
                 raise ValueError(f"gain of {stem} = {gain} is not within [0, 100]")
         return value
@@ -120,41 +112,24 @@ class SeparatorSection(Section):
         "auto", description="auto takes bfloat16 where the hardware has it; results are exported in float32"
     )
     overlap: float = Field(0.25, ge=0, lt=1, description="share of a segment that overlaps the next one")
+    stems: StemSums = Field(
+        default_factory=dict,
+        description="[separator.stems] likewise, for a model that splits more finely than the data",
+    )
 
 
-class RefinementSection(Section):
-    target: Literal["drums", "bass", "other", "vocals", "all"] | Stems = Field(
+class RefinementSection(Section, RefinementOptions):
+    target: Targets = Field(
         "vocals", description='a stem, a list of stems (one study each), or "all" (one shared schedule)'
     )
-    rule: str = Field("remix", description=" | ".join(RULES))
     steps: int = Field(5, ge=1, le=100, description="N, the largest number of steps after the plain pass")
     choose_steps: bool = Field(True, description="take the best n ≤ steps of every trial")
-    shift: bool = Field(False, description="shift each step's input in time by its own seeded amount (0 to 0.5 s)")
-    output: Literal["last", "mean"] = Field("last", description="hand out the last estimate or the mean of all")
-    residual: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of what a pass leaves over (input less all estimates) that is handed out too",
-    )
-    peak_guard: bool = Field(False, description="divide an input by its peak where that exceeds 1 (the authors' guard)")
-    sigma: float = Field(0.0, ge=0, le=10, description="standard deviation of ddpm's noise")
 
-    @field_validator("target")
-    @classmethod
-    def _known_targets(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        stems = (value,) if isinstance(value, str) else value
-        if not stems or len(set(stems)) != len(stems):
-            raise ValueError("a list of targets names every stem once, and at least one")
-        for stem in stems:
-            if stem not in (*STEMS, "all"):
-                raise ValueError(f"there is no stem {stem!r}; there are {', '.join(STEMS)}")
-        return value
-
-    @field_validator("rule")
-    @classmethod
-    def _known_rule(cls, value: str) -> str:
-        return _one_of(value, RULES, "rule")
+    @model_validator(mode="after")
+    def _reversed_tables_are_whole(self) -> RefinementSection:
+        if self.reverse and self.choose_steps:
+            raise ValueError("reverse = true goes with choose_steps = false: a part of a β_t table is another table")
+        return self
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -244,9 +219,8 @@ class StudyConfig(Section):
             self.family()
         except ScheduleError as error:
             raise ValueError(str(error)) from None
-        searched = STEMS if "all" in self.refinement.targets else self.refinement.targets
-        for stem in searched:
-            if self.data.gains.get(stem) == 0:
+        for stem, gain in self.data.gains.items():
+            if gain == 0 and (stem in self.refinement.targets or "all" in self.refinement.targets):
                 raise ValueError(f"data.gains.{stem} = 0 takes the target {stem} out of the mixture")
         return self
 
@@ -270,7 +244,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
     document = _read_toml(path)
     for override in overrides:
         _apply(document, override)
-    return make_config(document, str(path), path.resolve().parent)
+    return make_config(document, shown(path), path.resolve().parent)
 
 
 def make_config(document: Mapping[str, Any], where: str = "config", folder: Path | None = None) -> StudyConfig:
@@ -282,7 +256,7 @@ def make_config(document: Mapping[str, Any], where: str = "config", folder: Path
     try:
         config = StudyConfig.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(_explain(error, where)) from None
+        raise ConfigError(explain(error, where, StudyConfig)) from None
     try:
         return config if folder is None else _anchored(config, folder)
     except (OSError, ValueError, RuntimeError) as error:
@@ -290,15 +264,11 @@ def make_config(document: Mapping[str, Any], where: str = "config", folder: Path
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    text = read_text(path, LARGEST_FILE, "study file", ConfigError)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such study file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"{path}: the study file cannot be read: {reason}") from None
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOML's own are ValueErrors too
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        raise ConfigError(f"{shown(path)}: not valid TOML: {error}") from None
 
 
 def _apply(document: dict[str, Any], override: str) -> None:
@@ -339,42 +309,8 @@ def _anchored(config: StudyConfig, folder: Path) -> StudyConfig:
 
 def _one_of(value: str, known: Mapping[str, Any], what: str) -> str:
     if value not in known:
-        raise ValueError(f"there is no {what} {value!r}{_nearest(value, known)}; there are {', '.join(known)}")
+        raise ValueError(f"there is no {what} {value!r}{nearest(value, known)}; there are {', '.join(known)}")
     return value
-
-
-def _nearest(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _explain(error: ValidationError, where: str) -> str:
-    """The first fault, in one line: file, key, what is wrong, the nearest known key."""
-    fault = error.errors()[0]
-    location = [str(part) for part in fault["loc"] if not str(part).startswith(("literal", "tuple"))]
-    key = ".".join(location)
-    rest = len(error.errors()) - 1
-    more = f" (and {rest} more)" if rest and fault["type"] == "extra_forbidden" else ""
-    if fault["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        return f"{where}: unknown key {key}{_nearest(location[-1], known)}; known: {', '.join(known)}{more}"
-    if fault["type"] == "missing":
-        return f'{where}: {key} is missing: add it, for example [study] name = "my-study"'
-    message = str(fault["msg"]).removeprefix("Value error, ").replace("\n", " ")
-    try:
-        shown = repr(fault["input"])
-    except ValueError:  # a number of thousands of digits
-        shown = "a huge number"
-    # A section's own message names the value already.
-    given = f" = {shown}" if key and len(shown) < 80 and not isinstance(fault["input"], dict) else ""
-    return f"{where}: {key}{given}: {message}" if key else f"{where}: {message}"
-
-
-def _known_keys(location: Sequence[str]) -> list[str]:
-    model: Any = StudyConfig
-    for part in location:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
 
 
 def reference_text() -> str:

@@ -10,17 +10,45 @@
 A message names the file or value and the mend. Our own mistakes are plain `assert`s, never these.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+
+LONGEST = 1500
+"""Characters of a message; what quotes a longer text from a file or the command line is cut in the middle."""
+
 
 def printable(text: str) -> str:
     """`text` with line breaks, control characters and undecodable bytes escaped, so that it can be shown anywhere."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """`text`, its middle left out where it has more than `longest` characters."""
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]} … {text[-half:]}"
+
+
+def shown(name: str | Path) -> str:
+    """The name of a file as it may stand in a message: one line, whatever characters the name holds."""
+    return printable(str(name))
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, on one line."""
+    if said := getattr(error, "error_string", ""):  # libsndfile's, whose text names the file once more
+        return shown(said).rstrip(".")
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return shown(" ".join(str(error).split())) or type(error).__name__
+
+
 class SchedoptError(Exception):
-    """Base of all errors that are answered with one line instead of a traceback; the text is always one line."""
+    """Base of all errors that are answered with one line instead of a traceback; the text is always one line of at most
+    `LONGEST` characters."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(" ".join(message.split("\n"))))
+        super().__init__(shortened(printable(" ".join(message.split("\n")))))
 
 
 class ConfigError(SchedoptError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schedopt.config import load_config, make_config, reference_text
+from schedopt.config import StudyConfig, load_config, make_config, reference_text
 from schedopt.errors import ConfigError
 
 STUDIES = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
@@ -58,6 +58,32 @@ def test_overrides_beat_the_file(tmp_path: Path) -> None:
     assert config.data.tracks is None
 
 
+def test_stems_are_free_names_and_all_tracks_are_the_default(tmp_path: Path) -> None:
+    config = load_config(
+        write(
+            tmp_path,
+            """
+        [study]
+        name = "six"
+        [data]
+        excerpt = "track"
+        stems = {other = ["keys", "strings"]}
+        gains = {guitar = 0.5}
+        [separator.stems]
+        other = ["other", "piano"]
+        [refinement]
+        target = ["guitar", "other"]
+        """,
+        )
+    )
+    assert config.data.excerpt == "track"
+    assert config.data.tracks is None
+    assert config.data.stems == {"other": ("keys", "strings")}
+    assert config.separator.stems == {"other": ("other", "piano")}
+    assert config.refinement.targets == ("guitar", "other")
+    assert StudyConfig.model_validate_json(config.model_dump_json()) == config
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     text = '[study]\nname = "m"\n[data]\nsource = "folder:../songs"\n[separator]\nmodel = "w/x.safetensors"\n'
     (tmp_path / "deep").mkdir()
@@ -88,15 +114,27 @@ MISTAKES: list[tuple[str, str]] = [
     ('[study]\nname = "m"\n[schedule.space]\nstart = [0.5]', "schedule.space.start = [0.5]: a range is a list of two"),
     ('[study]\nname = "m"\n[schedule.space]\nstart = [0, nan]', "finite number"),
     ('[study]\nname = "m"\n[schedule.space]\nstart = [0, true]', "valid number"),
-    ('[study]\nname = "m"\n[refinement]\ntarget = "piano"', "piano"),
+    ('[study]\nname = "m"\n[refinement]\ntarget = "a/b"', "refinement.target = 'a/b': a stem's name"),
+    ('[study]\nname = "m"\n[refinement]\ntarget = [1]', "a stem, a list of stems"),
+    ('[study]\nname = "m"\n[data]\nexcerpt = "song"', "data.excerpt = 'song': Input should be a number of seconds"),
+    ('[study]\nname = "m"\n[data]\nexcerpt = 601', 'at most 600, or "track"'),
+    ('[study]\nname = "m"\n[data.stems]\nother = "guitar"', "data.stems.other"),
+    ('[study]\nname = "m"\n[data.stems]\nother = []', "other has an empty list"),
+    ('[study]\nname = "m"\n[data.stems]\na = ["x"]\nb = ["x"]', "'x' counts in 'a' and 'b'"),
+    ('[study]\nname = "m"\n[separator.stems]\nother = ["x", "x"]', "'x' counts in 'other' and 'other'"),
+    ('[study]\nname = "m"\n[separator.stems]\n".x" = ["x"]', "separator.stems..x"),
+    ('[study]\nname = "m"\n[data.stems]\nother = [3]', "data.stems.other"),
     ('[study]\nname = "m"\n[refinement]\ntarget = []', "at least one"),
+    ('[study]\nname = "m"\n[refinement]\ntarget = ["bass", "all"]', "at least one"),
     ('[study]\nname = "m"\n[refinement]\ntarget = ["bass", "bass"]', "every stem once"),
-    ('[study]\nname = "m"\n[refinement]\nrule = "remx"', "did you mean remix?"),
+    ('[study]\nname = "m"\n[refinement]\nrule = "remx"', "did you mean 'remix'?"),
     ('[study]\nname = "m"\n[schedule]\nfamily = "linaer"', "did you mean linear?"),
     ('[study]\nname = "m"\n[schedule]\nmonotone = true', "monotone goes with the family free"),
     ('[study]\nname = "m"\n[schedule.space]\nstart = [0.5, 0.1]', "range of start"),
     ('[study]\nname = "m"\n[schedule.space]\nbegin = [0, 1]', "no parameter 'begin'"),
-    ('[study]\nname = "m"\n[data.gains]\npiano = 1', "piano"),
+    ('[study]\nname = "m"\n[data.gains]\n"a/b" = 1', "a stem's name has 1 to 100"),
+    ('[study]\nname = "m"\n[refinement]\ntarget = "piano"\n[data.gains]\npiano = 0', "data.gains.piano = 0 takes"),
+    ('[study]\nname = "m"\n[data.gains]\npiano = 101', "gain of piano = 101"),
     ('[study]\nname = "m"\n[data.gains]\nbass = -1', "gain of bass"),
     ('[study]\nname = "m"\n[data]\nexcerpt = nan', "data.excerpt = nan: Input should be a finite number"),
     ('[study]\nname = "m"\n[search]\nsampler = "best"', "search.sampler = 'best'"),

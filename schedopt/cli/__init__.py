@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import logging
 import os
 import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 
 from schedopt import __version__
-from schedopt.errors import SchedoptError
+from schedopt.cli._streams import tolerant_streams
+from schedopt.errors import SchedoptError, reason, shortened, shown
 
 COMMANDS = {
     "run": ("schedopt.cli.study", "Launch or resume the study of a study file."),
@@ -39,9 +44,33 @@ COMMANDS = {
     "demo": ("schedopt.cli.audio", "Write the generated demo tracks as WAV files, to listen to."),
 }
 
+DATABASE_PACKAGES = ("sqlalchemy", "psycopg", "psycopg2", "pymysql", "MySQLdb", "redis")
+
+
+@dataclass
+class Settings:
+    """What every command takes."""
+
+    debug: bool = False
+
+
+def _set_debug(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        ctx.find_object(Settings).debug = True  # type: ignore[union-attr]
+
+
+DEBUG = click.Option(
+    ["--debug"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_set_debug,
+    help="Show the traceback of an error.",
+)
+
 
 class LazyGroup(click.Group):
-    """A group that knows its commands' names and first lines without importing them."""
+    """A group that knows its commands' names and first lines without importing them, and gives each `--debug`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -52,6 +81,8 @@ class LazyGroup(click.Group):
         module, _ = COMMANDS[name]
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
+        if DEBUG not in command.params:
+            command.params.append(DEBUG)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -68,6 +99,9 @@ def schedopt() -> None:
     """
 
 
+schedopt.params.append(DEBUG)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Entry point: runs a command and turns errors into one line on stderr and an exit code."""
     sys.exit(call(sys.argv[1:] if argv is None else argv))
@@ -80,25 +114,58 @@ def call(argv: list[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # An interrupt in the middle of a query makes SQLAlchemy log a traceback while it closes its cursor.
     logging.getLogger("sqlalchemy").setLevel(logging.CRITICAL)
+    with tolerant_streams() as out:
+        code = _answered(argv)
+        out.flush()
+        if out.failure is None or isinstance(out.failure, BrokenPipeError):
+            return code  # a reader (`| head`) that has seen enough is no failure
+        click.echo(f"schedopt: standard output cannot be written: {reason(out.failure)}", err=True)
+        return code or 1
+
+
+def _answered(argv: list[str]) -> int:
+    """Run `argv`; whatever goes wrong is one line on stderr."""
+    settings = Settings()
     try:
         with _ended_by_signals():
-            result: Any = schedopt.main(args=argv, prog_name="schedopt", standalone_mode=False)
-    except click.exceptions.Abort:
+            result: Any = schedopt.main(args=argv, prog_name="schedopt", standalone_mode=False, obj=settings)
+    except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("schedopt: interrupted; the same command carries on", err=True)
         return 130
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo("\n".join(shortened(line) for line in said.getvalue().splitlines()), err=True)
         return error.exit_code
-    except SchedoptError as error:
-        # Whatever is quoted, a password in a URL is not.
-        line = re.sub(r"://([^:/@\s]*):\S*@", r"://\1:***@", " ".join(str(error).split()))
-        click.echo(f"schedopt: {line}", err=True)
+    except SystemExit as end:  # of shell completion
+        return end.code if isinstance(end.code, int) else 1
+    except Exception as error:
+        if settings.debug:
+            click.echo(_redacted(traceback.format_exc()), err=True)
+        click.echo(f"schedopt: {_one_line(error)}", err=True)
         return 1
-    except BrokenPipeError:
-        # The reader (`| head`) has seen enough. Python would complain again when it closes stdout.
-        sys.stdout = None
-        return 0
     return result if isinstance(result, int) else 0
+
+
+def _one_line(error: Exception) -> str:
+    """What a user reads of an error: all of ours; of one that nobody foresaw, what and where it is."""
+    if isinstance(error, SchedoptError):
+        return _redacted(" ".join(str(error).split()))
+    if isinstance(error, OSError) and error.strerror:
+        named = "" if error.filename is None else f"{shown(os.fsdecode(error.filename))}: "
+        return shortened(f"{named}{error.strerror.lower()} (--debug shows the traceback)")
+    name = type(error).__name__
+    # Database drivers may quote a piece of a URL with a password in it.
+    quotable = type(error).__module__.partition(".")[0] not in DATABASE_PACKAGES
+    said = f"{name}: {reason(error)}" if quotable and reason(error) != name else name
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(frame.filename).name}, line {frame.lineno}"
+    return _redacted(shortened(f"unforeseen error: {said} ({where}); --debug shows the traceback"))
+
+
+def _redacted(text: str) -> str:
+    """Whatever is quoted, a password in a URL is not."""
+    return re.sub(r"://([^:/@\s]*):\S*@", r"://\1:***@", text)
 
 
 @contextlib.contextmanager

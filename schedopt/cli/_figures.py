@@ -19,7 +19,7 @@ Command = Callable[..., Any]
 def _writable(_: click.Context, __: click.Parameter, folder: Path | None) -> Path | None:
     """The folder, once it is known that files can be written there: the work before it may take hours."""
     if folder is not None:
-        from schedopt.search.export import check_writable
+        from schedopt.files.writing import check_writable
 
         check_writable(folder / "figure")
     return folder

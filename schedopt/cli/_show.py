@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from schedopt.files.writing import json_text
 from schedopt.search.study import Summary
 
 PIPE_WIDTH = 200
@@ -26,7 +27,7 @@ PLAIN_EVERY = 10
 
 def print_json(document: Any) -> None:
     """The one JSON document of a command called with `--json`."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(json_text(document, sys.stdout.encoding or "utf-8"), nl=False)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:

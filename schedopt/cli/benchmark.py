@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +12,13 @@ from rich.console import Console
 from schedopt.cli import _show
 from schedopt.cli._figures import figures
 from schedopt.cli._figures import write as write_figures
-from schedopt.cli._paths import PATH
+from schedopt.cli._paths import PATH, WORD, Number
 from schedopt.config import load_config
 from schedopt.data import Split
-from schedopt.data._text import shown
-from schedopt.errors import DataError
+from schedopt.errors import DataError, shown
 from schedopt.files.benchmark_file import BenchmarkFile, read_benchmark
 from schedopt.files.presets import is_preset, open_schedule
+from schedopt.files.writing import check_writable, json_text, write_text
 from schedopt.proof.benchmark import Options
 from schedopt.proof.benchmark import benchmark as run_benchmark
 from schedopt.proof.findings import document
@@ -30,7 +29,6 @@ from schedopt.proof.sweep import sweep as run_sweep
 from schedopt.proof.tables import footnotes, headline, stem_table
 from schedopt.proof.verify import verify as check
 from schedopt.search.export import as_json as schedule_json
-from schedopt.search.export import check_writable, write_text
 
 if TYPE_CHECKING:
     from schedopt.view.figures import Charts
@@ -62,8 +60,10 @@ def _gains(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ..
 
 
 @click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
-@click.option("--data", "source", metavar="SOURCE", help="demo | folder:PATH | musdb:PATH; default: the search's.")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=WORD)
+@click.option(
+    "--data", "source", type=WORD, metavar="SOURCE", help="demo | folder:PATH | musdb:PATH; default: the search's."
+)
 @click.option(
     "--against",
     default=",".join(RIVALS),
@@ -72,19 +72,22 @@ def _gains(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ..
     help="What to compare with besides one pass: at equal passes, and the best of each family; or none.",
 )
 @click.option(
-    "--storage", metavar="URL", help="The studies that hold the families; default: the files' own, if SQLite."
+    "--storage",
+    type=WORD,
+    metavar="URL",
+    help="The studies that hold the families; default: the files' own, if SQLite.",
 )
 @click.option(
     "--ceilings", is_flag=True, help="Also the oracle and the greedy search (10 N passes), which need the stems."
 )
 @click.option("--tracks", type=click.IntRange(min=1), help="At most so many held-out tracks; default: all.")
-@click.option(
-    "--excerpt", type=click.FloatRange(min=0.1, max=600), help="Seconds of an excerpt; default: the search's."
-)
+@click.option("--excerpt", type=Number(min=0.1, max=600), help="Seconds of an excerpt; default: whole tracks.")
 @click.option("--per-track", type=click.IntRange(1, 1000), help="Excerpts a track; default: the search's.")
 @click.option("--frames", is_flag=True, help="Also museval's SDR: median over frames of 1 s, then over tracks.")
 @click.option(
-    "--model", help="The model, where it is called otherwise than in the search; the weights must be the same."
+    "--model",
+    type=WORD,
+    help="The model, where it is called otherwise than in the search; the weights must be the same.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto | cpu | cuda | cuda:N | mps.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the bootstrap.")
@@ -94,7 +97,7 @@ def _gains(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ..
 @JSON
 @OUTPUT
 def benchmark(
-    files: tuple[Path, ...],
+    files: tuple[str, ...],
     source: str | None,
     against: tuple[Rival, ...],
     storage: str | None,
@@ -115,10 +118,10 @@ def benchmark(
 ) -> None:
     """Compare schedule files with one pass, and with other uses of as many passes, on held-out tracks.
 
-    Always in float32. Scores are dB: SDR (BSS Eval v3), SI-SDR and SNR, mean over the excerpts of a track, then over
-    tracks. Gains are paired by track, with a 95 % bootstrap interval over tracks and p, both corrected for the number
-    of schedules. A schedule is better only if SDR rises and neither SI-SDR nor SNR falls. FILE is what `schedopt run`
-    or `schedopt export` wrote, or the name of a preset.
+    Always in float32. Scores are dB: SDR (BSS Eval v3), SI-SDR and SNR, of whole tracks by default, mean over tracks.
+    Gains are paired by track, with a 95 % bootstrap interval over tracks and p, both corrected for the number of
+    schedules. A schedule is better only if SDR rises and neither SI-SDR nor SNR falls. FILE is what `schedopt run` or
+    `schedopt export` wrote, or the name of a preset.
     """
     _show.show_notes()
     if write and any(is_preset(path) for path in files):
@@ -126,7 +129,7 @@ def benchmark(
     options = Options(
         source=source,
         tracks=tracks,
-        excerpt=excerpt,
+        excerpt=excerpt or "track",
         excerpts_per_track=per_track,
         model=model,
         device=device,
@@ -137,21 +140,22 @@ def benchmark(
         frames=frames,
         seed=seed,
     )
-    loaded = {str(path): open_schedule(path) for path in files}
-    for wanted in (*([] if output is None else [output]), *(files if write else ())):
+    loaded = {path: open_schedule(path) for path in files}
+    for wanted in (*([] if output is None else [output]), *(map(Path, files) if write else ())):
         check_writable(wanted)
     result = document(run_benchmark(loaded, options, _count_excerpts()))
     file = read_benchmark(result)
-    if as_json:
-        _show.print_json(result)
-    else:
-        _print_benchmark(file)
-    # After the table: what took long is seen even where a file cannot be written.
-    for path, noted in with_held_out(loaded, file).items() if write else ():
-        write_text(Path(path), schedule_json(noted))
-    if output is not None:
-        write_text(output, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    write_figures(lambda: _benchmark_charts(file), folder, style)
+    try:
+        for path, noted in with_held_out(loaded, file).items() if write else ():
+            write_text(Path(path), schedule_json(noted))
+        if output is not None:
+            write_text(output, json_text(result))
+        write_figures(lambda: _benchmark_charts(file), folder, style)
+    finally:  # what took long is seen even where a file cannot be written
+        if as_json:
+            _show.print_json(result)
+        else:
+            _print_benchmark(file)
 
 
 @click.command()
@@ -225,13 +229,15 @@ def sweep(
     if output is not None:
         check_writable(output)
     done = run_sweep(config, stem, gains, split=split, trust_pickle=trust_pickle, on_excerpt=_count_excerpts())
-    if as_json:
-        _show.print_json(done.document())
-    else:
-        _print_sweep(done)
-    if output is not None:
-        write_text(output, json.dumps(done.document(), indent=2, ensure_ascii=False) + "\n")
-    write_figures(lambda: _sweep_charts(done), folder, style)
+    try:
+        if output is not None:
+            write_text(output, json_text(done.document()))
+        write_figures(lambda: _sweep_charts(done), folder, style)
+    finally:
+        if as_json:
+            _show.print_json(done.document())
+        else:
+            _print_sweep(done)
 
 
 def _sweep_charts(done: Sweep) -> Charts:

@@ -10,12 +10,13 @@ import optuna
 from schedopt.cli import _show
 from schedopt.cli._figures import figures
 from schedopt.cli._figures import write as write_figures
-from schedopt.cli._paths import PATH
+from schedopt.cli._paths import PATH, Number
 from schedopt.config import load_config
 from schedopt.errors import ConfigError
 from schedopt.files.benchmark_file import load_benchmark
 from schedopt.files.schedule_file import SUFFIX
-from schedopt.search.export import check_writable, default_path, write_text
+from schedopt.files.writing import check_writable, write_text
+from schedopt.search.export import default_path
 from schedopt.storage.opening import open_storage
 from schedopt.view.report import benchmark_page, render, study_page
 from schedopt.view.report.page import Page
@@ -35,7 +36,7 @@ REPORT_SUFFIX = ".report.html"
 @click.option(
     "--audio",
     "seconds",
-    type=click.FloatRange(0, 30),
+    type=Number(0, 30),
     default=4.0,
     show_default=True,
     help="Seconds of each clip of the best, median and worst track; 0: no audio, so no pass is run.",

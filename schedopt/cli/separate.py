@@ -10,16 +10,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from schedopt.cli import _show
+from schedopt.cli._paths import PATH, WORD, Number
 from schedopt.data._text import shown
 from schedopt.files.presets import open_schedule
-from schedopt.files.schedule_file import Entry, ScheduleFile, check_separator
+from schedopt.files.schedule_file import SEGMENT_RANGE, Entry, ScheduleFile, check_separator
 from schedopt.separators import Separator, load_separator
-from schedopt.songs import Encoding, Options, Place, Result, Template, find_songs, passes, separate_songs
+from schedopt.songs import Encoding, Options, Position, Result, Template, count_passes, find_songs, separate_songs
 from schedopt.songs.batch import OtherMethod
 from schedopt.songs.naming import DEFAULT
 from schedopt.songs.writing import Clip
-
-PATH = click.Path(path_type=Path)
 
 MODEL = "htdemucs"
 """Without a schedule: what the `demucs` command takes."""
@@ -34,7 +33,7 @@ MODEL = "htdemucs"
     help="Schedule file, or the name of a preset (demo). Without it every stem comes from the plain pass.",
 )
 @click.option("-o", "--out", type=PATH, default=Path("separated"), show_default=True, help="Folder of the results.")
-@click.option("-n", "--name", "model", help=f"Model; default: the schedule's, without one {MODEL}.")
+@click.option("-n", "--name", "model", type=WORD, help=f"Model; default: the schedule's, without one {MODEL}.")
 @click.option("--two-stems", metavar="STEM", help="Only STEM, and the rest as no_STEM.")
 @click.option(
     "--other-method",
@@ -43,7 +42,9 @@ MODEL = "htdemucs"
     show_default=True,
     help="The rest: sum of the other stems, the song minus STEM (as minus_STEM), or not written.",
 )
-@click.option("--filename", default=DEFAULT, show_default=True, help="Template of the names in OUT/MODEL.")
+@click.option(
+    "--filename", default=DEFAULT, show_default=True, help="Template of names in OUT/MODEL; also {trackext}, {folder}."
+)
 @click.option("-d", "--device", default="auto", show_default=True, help="auto | cpu | cuda | cuda:N | mps.")
 @click.option(
     "--shifts",
@@ -52,12 +53,8 @@ MODEL = "htdemucs"
     show_default=True,
     help="Average every pass over so many random (here: seeded) shifts, at so many times the cost.",
 )
-@click.option(
-    "--overlap", type=click.FloatRange(0, 1, max_open=True), help="Of segments; default: the schedule's, or 0.25."
-)
-@click.option(
-    "--segment", type=click.FloatRange(0, min_open=True), help="Seconds; default: the schedule's, or the model's."
-)
+@click.option("--overlap", type=Number(0, 1, max_open=True), help="Of segments; default: the schedule's, or 0.25.")
+@click.option("--segment", type=Number(*SEGMENT_RANGE), help="Seconds; default: the schedule's, or the model's.")
 @click.option("--int24", is_flag=True, help="Write 24 bits instead of 16.")
 @click.option("--float32", is_flag=True, help="Write float WAV; neither rescaled nor clipped.")
 @click.option("--flac", is_flag=True, help="Write FLAC.")
@@ -66,6 +63,7 @@ MODEL = "htdemucs"
     type=click.Choice(["rescale", "clamp", "none"]),
     help="Against clipping: rescale a stem that is too loud (default), cut its peaks, or nothing (default of float).",
 )
+@click.option("--downmix", is_flag=True, help="Mix all of 3 to 8 channels (ITU-R BS.775); default: the first two only.")
 @click.option("--overwrite", is_flag=True, help="Separate again what has a result already.")
 @click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
@@ -85,6 +83,7 @@ def separate(
     float32: bool,
     flac: bool,
     clip_mode: Clip | None,
+    downmix: bool,
     overwrite: bool,
     trust_pickle: bool,
     as_json: bool,
@@ -95,9 +94,9 @@ def separate(
     over the song for each. The others come from the plain pass. Always in float32.
 
     Any format that libsndfile or ffmpeg reads, any sample rate, any length: memory does not grow with it. While a song
-    is separated, about 0.3 GB of disk a minute are used in OUT. Stems that are there already are not separated again;
-    after an interruption the same command carries on within the song. A song that cannot be separated does not stop the
-    others: it is named at the end, and the exit code is 1.
+    is separated, about 0.3 GB of disk a minute are used in OUT. Stems that are there already, from the same song with
+    the same settings, are not separated again; those of another song are not replaced without --overwrite. A song that
+    cannot be separated does not stop the others: it is named at the end, and the exit code is 1.
     """
     _show.show_notes()
     if int24 and float32:
@@ -119,11 +118,12 @@ def separate(
         two_stems=two_stems,
         other_method=other_method,
         overwrite=overwrite,
+        downmix=downmix,
     )
     stems = [stem for stem in separator.stems if two_stems in (None, stem) or other_method == "add"]
     results: list[Result] = []
     with _Bar(options.entries, stems) as bar:
-        for result in separate_songs(found, separator, options, bar.on_place):
+        for result in separate_songs(found, separator, options, bar.on_position):
             results.append(result)
             bar.finished(result, quiet=as_json)
     return _end(results, as_json=as_json)
@@ -149,6 +149,7 @@ def _separator(
         precision="float32",
         overlap=0.25 if overlap is None else overlap,
         segment=segment,
+        stems={} if searched is None else searched.stems,
         trust_pickle=trust_pickle,
     )
 
@@ -187,7 +188,7 @@ class _Bar:
         steps: list[tuple[str | None, int]] = [(None, 0)]
         steps += [(stem, n) for stem in stems if stem in entries for n in range(1, len(entries[stem].betas) + 1)]
         self._order = {step: index for index, step in enumerate(steps)}
-        assert len(steps) == passes(entries, stems)
+        assert len(steps) == count_passes(entries, stems)
         self._task: TaskID | None = None
 
     def __enter__(self) -> _Bar:
@@ -197,11 +198,11 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self.bars.stop()
 
-    def on_place(self, song: Path, place: Place, samples: int) -> None:
+    def on_position(self, song: Path, position: Position, samples: int) -> None:
         if self._task is None:
             self._task = self.bars.add_task(shown(song.name)[:40], total=len(self._order) * samples, note="")
-        done = self._order[place.target, place.step] * samples + place.samples
-        note = "plain pass" if place.target is None else f"{place.target}, step {place.step}"
+        done = self._order[position.target, position.step] * samples + position.samples
+        note = "plain pass" if position.target is None else f"{position.target}, step {position.step}"
         self.bars.update(self._task, completed=done, note=note)
 
     def finished(self, result: Result, *, quiet: bool) -> None:

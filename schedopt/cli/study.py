@@ -11,16 +11,18 @@ import optuna
 from schedopt.cli import _show
 from schedopt.cli._figures import figures
 from schedopt.cli._figures import write as write_figures
-from schedopt.cli._paths import PATH
+from schedopt.cli._paths import PATH, WORD
 from schedopt.config import StudyConfig, load_config, reference_text
 from schedopt.errors import StudyError
 from schedopt.files.schedule_file import json_schema
+from schedopt.files.writing import check_writable, write_text
 from schedopt.proof.reproduce import PUBLISHED, Reproduction
 from schedopt.proof.reproduce import reproduce as replay
 from schedopt.search import export as exports
 from schedopt.search.provenance import differing, lines, provenance
 from schedopt.search.study import Summary, study_name, summarize
-from schedopt.storage.opening import open_storage, shown
+from schedopt.storage.opening import open_storage
+from schedopt.storage.urls import shown
 from schedopt.workers.run import run as run_study
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ STUDY_FILE = click.argument("study_file", metavar="STUDY.toml", type=PATH)
 SET = click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the study file."
 )
-STORAGE = click.option("--storage", metavar="URL", help="Override study.storage, e.g. sqlite:///my.db.")
+STORAGE = click.option("--storage", type=WORD, metavar="URL", help="Override study.storage, e.g. sqlite:///my.db.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
 
 
@@ -47,6 +49,7 @@ def _config(path: Path, overrides: tuple[str, ...], **keys: object) -> StudyConf
 @STORAGE
 @click.option(
     "--dask",
+    type=WORD,
     metavar="ADDRESS",
     help="Search on the processes of the Dask cluster there, e.g. tcp://host:8786 (--workers N: on N of them).",
 )
@@ -73,7 +76,7 @@ def run(
     written = exports.default_path(config) if exports.is_exportable(config) else None
     if written is not None:
         try:
-            exports.check_writable(written)
+            check_writable(written)
         except StudyError:
             open_storage(config.study.storage)  # what ails the storage, often the same, is named first
             raise
@@ -126,7 +129,7 @@ def _print_summary(summary: Summary, trials: int) -> None:
 
 @click.command()
 @click.argument("study_file", metavar="[STUDY.toml]", required=False, type=PATH)
-@click.option("--storage", metavar="URL", help="Show all studies of this storage.")
+@click.option("--storage", type=WORD, metavar="URL", help="Show all studies of this storage.")
 @click.option("-v", "--verbose", is_flag=True, help="Also what each study was made with: settings, versions, hashes.")
 @click.option(
     "--compare", nargs=2, metavar="STUDY STUDY", help="Show two of the storage's studies, and how they differ."
@@ -195,7 +198,7 @@ def _status_row(summary: Summary) -> tuple[str, ...]:
     )
 
 
-FORMATS: dict[str, Any] = {"json": exports.as_json, "csv": exports.as_csv, "toml": exports.as_toml}
+FORMATS: dict[str, Any] = {"json": exports.as_json, "csv": exports.as_csv}
 
 
 def _print_schema(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -219,7 +222,7 @@ def _print_schema(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @STORAGE
 @SET
 def export(study_file: Path, output: Path | None, style: str, storage: str | None, overrides: tuple[str, ...]) -> None:
-    """Write the best schedule of STUDY.toml's studies: a schedule file (json), or its β table (csv, toml)."""
+    """Write the best schedule of STUDY.toml's studies: a schedule file (json), or its β table (csv)."""
     config = _config(study_file, overrides, storage=storage)
     if output is None:
         file = exports.schedule_file(config, open_storage(config.study.storage, create=False))
@@ -232,7 +235,7 @@ def _export(config: StudyConfig, path: Path, style: str = "json") -> Path:
     file = exports.schedule_file(config, open_storage(config.study.storage, create=False))
     if style == "json":
         file = exports.with_known_scores(file, path)
-    exports.write_text(path, FORMATS[style](file))
+    write_text(path, FORMATS[style](file))
     return path
 
 

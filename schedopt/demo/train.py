@@ -37,6 +37,7 @@ from schedopt.demo.weights import (
     measure,
     save_weights,
 )
+from schedopt.files.writing import write_text
 from schedopt.memory import keep_freed_memory
 
 WARM_UP = 100  # steps over which the learning rate rises
@@ -245,9 +246,7 @@ def _finish(recipe: Recipe, run: Run, out: Path) -> dict[str, Any]:
         },
         "sha256": digest,
     }
-    part = out / (RECORD.name + ".part")
-    part.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(part, out / RECORD.name)
+    write_text(out / RECORD.name, json.dumps(record, indent=1) + "\n")
     return record
 
 

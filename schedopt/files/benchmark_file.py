@@ -17,9 +17,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from schedopt.data._text import reason, shown
-from schedopt.errors import DataError
-from schedopt.files.schedule_file import Beta, Hex, Number, Refined, Text, explain
+from schedopt.errors import DataError, shown
+from schedopt.files.explain import explain
+from schedopt.files.reading import read_bytes
+from schedopt.files.schedule_file import Beta, Hex, Number, Text
+from schedopt.refinement import SeededOptions
 from schedopt.types import STEMS
 
 Kind = Literal["baseline", "schedule", "shift", "line", "constant", "family", "oracle", "greedy"]
@@ -44,7 +46,7 @@ Scores = Annotated[tuple[Number, ...], Field(min_length=1, max_length=101)]
 class Section(BaseModel):
     """Unknown keys are ignored: a later version may write more."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=False)
 
 
 class Compared(Section):
@@ -85,7 +87,7 @@ class Row(Section):
     verdicts: dict[Rival, Text]
 
 
-class StemPart(Refined, Section):
+class StemPart(SeededOptions, Section):
     """One method for one stem; `betas` is null for the greedy search, which finds others for each excerpt.
 
     `tracks`: scores in dB after step 0 … N by track and metric. `frames`: median over 1 s frames by track.
@@ -127,7 +129,7 @@ class ExcerptPart(Section):
 
 class HeldOutMusic(Section):
     source: Text
-    excerpt: float = Field(gt=0.05, le=600)
+    excerpt: Annotated[float, Field(gt=0.05, le=600)] | Literal["track"]
     excerpts_per_track: int = Field(ge=1, le=1000)
     excerpts: tuple[ExcerptPart, ...]
     left_out: dict[Text, tuple[str, ...]] = Field(default_factory=dict)
@@ -159,7 +161,8 @@ class Measured(Section):
     @property
     def stems(self) -> tuple[str, ...]:
         """Stems that were scored."""
-        return tuple(stem for stem in STEMS if stem in self.methods[0].stems)
+        known = {stem: rank for rank, stem in enumerate(STEMS)}
+        return tuple(sorted(self.methods[0].stems, key=lambda stem: (known.get(stem, len(STEMS)), stem)))
 
     @field_validator("format")
     @classmethod
@@ -292,22 +295,13 @@ def load_benchmark(path: Path) -> BenchmarkFile:
 def load_document(path: Path) -> tuple[BenchmarkFile, dict[str, Any]]:
     """The same, with the document as it was written."""
     where = shown(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise DataError(f"{where}: there is no such file") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{where}: cannot be read: {reason(error)}") from None
-    if len(content) > MAX_BYTES:
-        raise DataError(f"{where}: larger than {MAX_BYTES // 2**20} MiB, so it is no benchmark")
-    document = _document(content)
+    document = _document(read_bytes(path, MAX_BYTES, "benchmark", DataError))
     if document.get("kind") != KIND:
         raise DataError(f"{where}: is no benchmark; `schedopt benchmark FILE… -o {where}` writes one")
     try:
-        return BenchmarkFile.model_validate_json(content), document
+        return read_benchmark(document), document
     except ValidationError as error:
-        raise DataError(explain(error, where)) from None
+        raise DataError(explain(error, where, BenchmarkFile)) from None
 
 
 def _document(content: bytes) -> dict[str, Any]:

@@ -7,18 +7,26 @@ so that a file can be written by hand. Nothing in a file is trusted: it is check
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from schedopt.data._text import reason, shown
-from schedopt.errors import ScheduleError
-from schedopt.rules import RULES, rule
-from schedopt.schedules import FAMILIES
+from schedopt.errors import ScheduleError, shown
+from schedopt.files.explain import explain
+from schedopt.files.reading import read_bytes
+from schedopt.refinement import SeededOptions
+from schedopt.rules import RULES
 from schedopt.separators import Separator
-from schedopt.trajectory import Refinement
 from schedopt.types import STEMS
 
 FORMAT = 2
@@ -33,11 +41,17 @@ MAX_BYTES = 2**20
 SHARED = "all"
 """The target of a schedule that serves every stem."""
 
+SEGMENT_RANGE = (0.1, 3600)
+"""Seconds. A shorter segment has so many neighbours that a song takes for ever; models have 6 to 40 s."""
+
 Text = Annotated[str, StringConstraints(max_length=1000)]
 Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Beta = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+NO_OTHER_KEYS: dict[str, Any] = {"additionalProperties": False}
+StemName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^/\\\x00-\x1f\x7f]+$")]
 Gain = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=SEGMENT_RANGE[0], le=SEGMENT_RANGE[1], allow_inf_nan=False)]
 
 
 class Part(BaseModel):
@@ -50,9 +64,10 @@ class SearchedModel(Part):
     model: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     overlap: float = Field(0.25, ge=0, lt=1, description="of neighbouring segments, as a part of a segment")
-    segment: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | Literal["model"] = Field(
-        "model", description="seconds, or the model's own"
+    stems: dict[StemName, tuple[StemName, ...]] = Field(
+        default_factory=dict, description="stems that are sums of the model's own", json_schema_extra=NO_OTHER_KEYS
     )
+    segment: Seconds | Literal["model"] = Field("model", description="seconds, or the model's own")
     normalisation: Literal["mean and standard deviation of the mono mix"] = Field(
         "mean and standard deviation of the mono mix", description="of every pass's whole input"
     )
@@ -64,8 +79,11 @@ class SearchedData(Part):
     """The music of the search."""
 
     source: Text
-    excerpt: float = Field(gt=0.1, le=600, description="seconds")
+    excerpt: Annotated[float, Field(gt=0.1, le=600)] | Literal["track"] = Field(description="seconds, or whole tracks")
     excerpts_per_track: int = Field(1, ge=1, le=1000)
+    stems: dict[StemName, tuple[StemName, ...]] = Field(
+        default_factory=dict, description="stems that are sums of the music's own", json_schema_extra=NO_OTHER_KEYS
+    )
 
 
 class SearchScore(Part):
@@ -95,43 +113,25 @@ class HeldOutScore(Part):
 
     source: Text
     tracks: int = Field(ge=1)
-    excerpt: float = Field(gt=0, le=600, description="seconds")
+    excerpt: Annotated[float, Field(gt=0, le=600)] | Literal["track"] = Field(description="seconds, or whole tracks")
     value: Number
     over_one_pass: Gain95
     over_shift_trick: Gain95 | None = Field(None, description="at as many passes")
     measured: Text | None = None
 
 
-class Refined(BaseModel):
-    """The options of `schedopt.trajectory.Refinement`, as schedule files and benchmark files hold them."""
+class Entry(SeededOptions, Part):
+    """The schedule of one target and how it is applied; see `schedopt.refinement.Refinement`."""
 
-    model_config = ConfigDict(frozen=True)
-
-    rule: Text
-    shift: bool = False
-    output: Literal["last", "mean"] = "last"
-    residual: float = Field(0.0, ge=0, le=1)
-    peak_guard: bool = False
-    sigma: float = Field(0.0, ge=0, le=10)
-    seed: int = Field(0, ge=0, lt=2**32)
-
-    def refinement(self, stem: str) -> Refinement:
-        """How this schedule is applied to the target `stem`."""
-        return Refinement.of(stem, self, self.seed)
-
-
-class Entry(Refined, Part):
-    """The schedule of one target and how it is applied; see `schedopt.trajectory.Refinement`."""
-
-    rule: Annotated[Text, Field(json_schema_extra={"enum": [r.name for r in RULES.values() if not r.needs_references]})]
-    family: Annotated[Text, Field(json_schema_extra={"enum": list(FAMILIES)})] | None = None
+    rule: Annotated[Text, Field(json_schema_extra={"not": {"const": "oracle"}})]
+    family: Text | None = None
     params: dict[Text, Number] = Field(default_factory=dict)
     steps: int | None = None
     betas: Annotated[tuple[Beta, ...], Field(min_length=1, max_length=100)]
-    gains: dict[Text, Gain] = Field(
+    gains: dict[StemName, Gain] = Field(
         default_factory=dict,
         description="weights of the stems in the search's mixtures",
-        json_schema_extra={"propertyNames": {"enum": list(STEMS)}},
+        json_schema_extra=NO_OTHER_KEYS,
     )
     study: Text | None = None
     storage: Text | None = None
@@ -143,27 +143,11 @@ class Entry(Refined, Part):
     @field_validator("rule")
     @classmethod
     def _usable_rule(cls, value: str) -> str:
-        try:
-            found = rule(value)
-        except ScheduleError as error:
-            raise ValueError(str(error)) from None
-        if found.needs_references:
+        if RULES.knows(value) and RULES.find(value).needs_references:
             raise ValueError(
                 f"the rule {value} needs the true stems: it is an upper bound, not a schedule to hand over"
             )
         return value
-
-    @field_validator("family")
-    @classmethod
-    def _known_family(cls, value: str | None) -> str | None:
-        if value is not None and value not in FAMILIES:
-            raise ValueError(f"there is no family {value!r}; there are {', '.join(FAMILIES)}")
-        return value
-
-    @field_validator("gains")
-    @classmethod
-    def _known_stems(cls, value: dict[str, float]) -> dict[str, float]:
-        return {_one_of(stem, STEMS): gain for stem, gain in value.items()}
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Entry:
@@ -180,7 +164,9 @@ class ScheduleFile(Part):
     created: Text | None = None
     model: SearchedModel
     data: SearchedData | None = None
-    schedules: dict[Text, Entry] = Field(min_length=1, json_schema_extra={"propertyNames": {"enum": [*STEMS, SHARED]}})
+    schedules: dict[StemName, Entry] = Field(
+        min_length=1, description="by stem, or `all`", json_schema_extra=NO_OTHER_KEYS
+    )
     versions: dict[Text, Text] = Field(default_factory=dict)
 
     @field_validator("format")
@@ -197,13 +183,9 @@ class ScheduleFile(Part):
             raise ValueError(f"a schedule file says {KIND!r} here, so this is something else")
         return value
 
-    @field_validator("schedules")
-    @classmethod
-    def _known_targets(cls, value: dict[str, Entry]) -> dict[str, Entry]:
-        return {_one_of(target, (*STEMS, SHARED)): entry for target, entry in value.items()}
-
     def entries(self, stems: Sequence[str] = STEMS) -> dict[str, Entry]:
         """The schedule of each of `stems` that has one; a stem's own goes before the shared one."""
+        stems = [*stems, *(stem for stem in self.schedules if stem not in (*stems, SHARED))]
         found = {stem: self.schedules.get(stem, self.schedules.get(SHARED)) for stem in stems}
         return {stem: entry for stem, entry in found.items() if entry is not None}
 
@@ -218,22 +200,11 @@ def load_schedule_file(path: Path | str) -> ScheduleFile:
     Raises:
         ScheduleError: it cannot be read, or holds what cannot be followed; one line with the file and the field.
     """
-    path = Path(path)
+    content = read_bytes(path, MAX_BYTES, "schedule file", ScheduleError)
     try:
-        if path.exists() and not path.is_file():
-            raise ScheduleError(f"{shown(path)}: is not a file; give a schedule file ({SUFFIX})")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise ScheduleError(f"{shown(path)}: there is no such schedule file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ScheduleError(f"{shown(path)}: cannot be read: {reason(error)}") from None
-    if len(content) > MAX_BYTES:
-        raise ScheduleError(f"{shown(path)}: larger than {MAX_BYTES // 2**20} MiB, so it is no schedule file")
-    try:
-        return ScheduleFile.model_validate_json(content.removeprefix(b"\xef\xbb\xbf"))
+        return ScheduleFile.model_validate_json(content)
     except ValidationError as error:
-        raise ScheduleError(explain(error, shown(path))) from None
+        raise ScheduleError(explain(error, shown(path), ScheduleFile)) from None
 
 
 def check_separator(file: ScheduleFile, separator: Separator, where: str, option: str = "--model") -> None:
@@ -263,31 +234,3 @@ def check_separator(file: ScheduleFile, separator: Separator, where: str, option
 def json_schema() -> dict[str, Any]:
     """The JSON schema of schedule files; `schedule.schema.json` beside this module is the same."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ScheduleFile.model_json_schema()}
-
-
-def explain(error: ValidationError, where: str) -> str:
-    """The first fault of a file, in one line: file, field, value, what is wrong."""
-    fault = error.errors(include_url=False)[0]
-    field = _field(fault["loc"])
-    message = " ".join(str(fault["msg"]).removeprefix("Value error, ").split())
-    if fault["type"] == "missing":
-        return f"{where}: {field} is missing"
-    if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key {field}"
-    if fault["type"] == "json_invalid":
-        return f"{where}: not valid JSON: {message.removeprefix('Invalid JSON: ')}"
-    value = fault["input"]
-    given = "" if isinstance(value, (Mapping, list, Part)) or len(repr(value)) > 80 else f" = {value!a}"
-    return f"{where}: {field}{given}: {message}" if field else f"{where}: {message}"
-
-
-def _field(location: Sequence[int | str]) -> str:
-    """`schedules.vocals.betas[2]`, with unprintable characters escaped."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return shown(text.removeprefix("."))[:200]
-
-
-def _one_of(value: str, known: Sequence[str]) -> str:
-    if value not in known:
-        raise ValueError(f"{value[:40]!r} is not one of {', '.join(known)}")
-    return value

@@ -6,10 +6,11 @@ float32 and with uniform gains, since that is what a person with a song of their
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -18,24 +19,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from schedopt.data import cut_excerpts, load_tracks
+from schedopt.data.stems import StemSums
 from schedopt.errors import DataError, ScheduleError
 from schedopt.evaluation import Evaluator, Passes
 from schedopt.files.schedule_file import ScheduleFile, check_separator
-from schedopt.metrics import Metric, scorer
+from schedopt.metrics import frame_scores, scorer
 from schedopt.proof.families import best_of_families
-from schedopt.proof.frames import frame_scores
 from schedopt.proof.methods import GREEDY_RATIOS, RIVALS, Method, Rival, compared
 from schedopt.schedules import Schedule
+from schedopt.search.workbench import stems_to_cut
 from schedopt.separators import Separator, load_separator
 from schedopt.store import Store
-from schedopt.types import Excerpt
+from schedopt.types import Excerpt, ExcerptLength
 
 Array = NDArray[np.float64]
 ScoredMetric = Literal["sdr", "si_sdr", "snr"]
 SCORED: tuple[ScoredMetric, ...] = ("sdr", "si_sdr", "snr")
-
-DEFAULT_EXCERPT = 10.0
-"""Seconds, where a hand-written schedule file does not say what it was searched on."""
 
 log = logging.getLogger("schedopt")
 
@@ -44,14 +43,15 @@ log = logging.getLogger("schedopt")
 class Options:
     """What a benchmark may be told; None: as in the search that the schedule files came from.
 
-    `source`, `tracks`, `excerpt` (seconds), `excerpts_per_track`: the held-out music. `model`, `device`: the separator.
+    `source`, `tracks`, `excerpts_per_track`: the held-out music; `excerpt`: seconds, by default whole tracks, which is
+    what `separate` refines. `model`, `device`: the separator.
     `against`, `ceilings`: see `schedopt.proof.methods`. `storage`: URL of the studies for the best of each family.
     `frames`: score frames of one second too. `seed`: of the bootstrap.
     """
 
     source: str | None = None
     tracks: int | None = None
-    excerpt: float | None = None
+    excerpt: ExcerptLength = "track"
     excerpts_per_track: int | None = None
     model: str | None = None
     device: str = "auto"
@@ -65,11 +65,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Music:
-    """The held-out tracks and how they are cut: `excerpt` in seconds."""
+    """The held-out tracks and how they are cut: `excerpt` in seconds, or whole; `stems` as `[data.stems]`."""
 
     source: str
-    excerpt: float
+    excerpt: ExcerptLength
     excerpts_per_track: int
+    stems: StemSums = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Benchmark:
     weights: str
     overlap: float
     methods: Sequence[Method]
-    excerpts: Sequence[Excerpt]
+    excerpts: list[Excerpt]
     options: Options
     heard: dict[tuple[str, str], list[Heard]] = field(default_factory=dict)
     passes: Passes = field(default_factory=Passes)
@@ -116,15 +117,15 @@ class Benchmark:
 def benchmark(
     files: Mapping[str, ScheduleFile],
     options: Options | None = None,
-    on_excerpt: Callable[[int, int], None] | None = None,
+    on_track: Callable[[int, int], None] | None = None,
 ) -> Benchmark:
     """Score the schedules of `files` (by path) and their rivals on held-out tracks.
 
     Costs, an excerpt and stem with a schedule of N steps: N passes for the schedule, N for each kind of rival
-    (constant: 3 N), N and 10·N for the ceilings; the plain pass is shared by all. Memory holds one excerpt's states.
+    (constant: 3 N), N and 10·N for the ceilings; the plain pass is shared by all. Memory holds one excerpt's estimates.
 
     Args:
-        on_excerpt: called with (excerpts done, excerpts in all).
+        on_track: called with (tracks done, tracks in all).
 
     Raises:
         ScheduleError: files that do not fit each other or the model.
@@ -136,18 +137,26 @@ def benchmark(
     families = best_of_families(files, options.storage) if "family" in options.against else []
     methods = compared(files, options.against, ceilings=options.ceilings, families=families)
     _note_gains(files)
-    tracks = load_tracks(music.source, "held-out", options.tracks)
-    excerpts = cut_excerpts(tracks, music.excerpt, music.excerpts_per_track)
+    tracks = load_tracks(music.source, "held-out", options.tracks, mapping=music.stems, stems=separator.stems)
+    needed, optional = stems_to_cut(separator, tracks)
     overlap = next(iter(files.values())).model.overlap
-    result = Benchmark(music, separator.name, separator.weights, overlap, methods, excerpts, options)
+    result = Benchmark(music, separator.name, separator.weights, overlap, methods, [], options)
+    for count, track in enumerate(tracks):
+        if on_track is not None:
+            on_track(count, len(tracks))
+        # One track at a time: whole ones of a test set would fill the disk.
+        with contextlib.suppress(DataError):
+            for excerpt in cut_excerpts(
+                [track], music.excerpt, music.excerpts_per_track, stems=needed, optional=optional
+            ):
+                _score_excerpt(result, separator, excerpt)
+                # Its shape without its samples.
+                empty = torch.zeros(1).expand(excerpt.references.shape)
+                result.excerpts.append(replace(excerpt, references=empty))
+    if on_track is not None:
+        on_track(len(tracks), len(tracks))
     if not result.stems:
-        raise DataError(f"{music.source}: {', '.join(methods[0].settings)} silent in all excerpts: nothing to score")
-    for count, excerpt in enumerate(excerpts):
-        if on_excerpt is not None:
-            on_excerpt(count, len(excerpts))
-        _score_excerpt(result, separator, excerpt)
-    if on_excerpt is not None:
-        on_excerpt(len(excerpts), len(excerpts))
+        raise DataError(f"{music.source}: {', '.join(methods[0].settings)} silent in all tracks: nothing to score")
     return result
 
 
@@ -172,7 +181,7 @@ def greedy_betas(evaluator: Evaluator, steps: int, ratios: Sequence[float] = GRE
 def _score_excerpt(result: Benchmark, separator: Separator, excerpt: Excerpt) -> None:
     """Every method for every stem that sounds; states are shared within the excerpt and let go after it."""
     store = Store()
-    for stem in result.stems:
+    for stem in result.methods[0].settings:
         if stem not in excerpt.audible:
             continue
         judge = _Judge(excerpt, stem, separator.device, with_frames=result.options.frames)
@@ -188,9 +197,9 @@ def _outputs(
     """What the method hands out after step 0 … N; (channels, samples) each. Counts passes and seconds."""
     setting = method.settings[stem]
     # The trajectory is scored by the judge, with references that are prepared once; only the greedy search asks here.
-    metric: Metric = "sdr" if method.kind == "greedy" else "snr"
+    metric = "sdr" if method.kind == "greedy" else "snr"
     evaluator = Evaluator(
-        separator, [excerpt], setting.refinement, metric=metric, store=store, first_stems=separator.stems
+        separator, [excerpt], setting.refinement, metric=metric, store=store, shared_stems=separator.stems
     )
     if method.kind == "greedy":
         found = evaluator.trajectory(greedy_betas(evaluator, len(setting.betas)), 0)
@@ -222,6 +231,7 @@ class _Judge:
         if self.references is not None:
             one_second = self.excerpt.sample_rate
             frames = frame_scores(self.references, self.target, outputs[-1], one_second).cpu().numpy()
+            frames = frames[~np.isnan(frames)]
         return Heard(self.excerpt.track, by_step, frames)
 
 
@@ -234,8 +244,9 @@ def _music(files: Mapping[str, ScheduleFile], options: Options) -> Music:
         raise ScheduleError(f"the schedule files {why}; name the source with --data")
     return Music(
         source=sources[0],
-        excerpt=options.excerpt or max((data.excerpt for data in searched), default=DEFAULT_EXCERPT),
+        excerpt=options.excerpt,
         excerpts_per_track=options.excerpts_per_track or max((data.excerpts_per_track for data in searched), default=1),
+        stems=next((data.stems for data in searched if data.source == sources[0]), {}),
     )
 
 
@@ -251,6 +262,7 @@ def _separator(files: Mapping[str, ScheduleFile], options: Options) -> Separator
         device=options.device,
         precision="float32",
         overlap=overlaps[0],
+        stems=next(iter(files.values())).model.stems,
         trust_pickle=options.trust_pickle,
     )
     for path, file in files.items():

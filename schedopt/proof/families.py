@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
-from urllib.parse import quote
 
 import optuna
 from optuna.storages import BaseStorage
 from pydantic import ValidationError
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from schedopt.errors import StudyError
 from schedopt.files.schedule_file import SHARED, Entry, ScheduleFile
 from schedopt.proof.methods import Method, Setting
 from schedopt.search.export import entry_of
-from schedopt.storage.opening import open_storage, shown
+from schedopt.storage.opening import open_storage
+from schedopt.storage.urls import shown, sqlite_file
 
 log = logging.getLogger("schedopt")
 
@@ -63,7 +59,7 @@ def _gain(entry: Entry) -> float:
 
 def _entries(url: str, stem: str, metric: str, weights: str | None) -> Iterator[Entry]:
     """The best schedules for `stem` of the storage's studies of these weights."""
-    for study in _studies(open_storage(url, create=False)):
+    for study in _studies(open_storage(url, read_only=True)):
         attrs = study.user_attrs
         config = attrs.get("config", {})
         fits = (
@@ -88,26 +84,15 @@ def _local(url: str | None, path: str) -> str | None:
     """The file's storage if it is a SQLite file that is here and holds studies; a note where it is not."""
     if url is None:
         return None
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        parsed = None
-    database = parsed.database if parsed is not None and parsed.get_backend_name() == "sqlite" else None
-    if database and _holds_studies(Path(database)):
-        return url
+    database = None
+    with contextlib.suppress(StudyError):
+        database = sqlite_file(url)
+        if database is not None:
+            open_storage(url, read_only=True)
+            return url
     log.warning(
         "%s: its study database (%s) is not at hand, so the best of each family is left out; name it with --storage",
         path,
         shown(url),
     )
     return None
-
-
-def _holds_studies(database: Path) -> bool:
-    """Looked at without writing: Optuna would add its tables to any SQLite file."""
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
-            query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'study_user_attributes'"
-            return bool(connection.execute(query).fetchone()[0])
-    except (sqlite3.Error, ValueError):
-        return False

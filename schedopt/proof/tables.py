@@ -18,8 +18,14 @@ def headline(file: BenchmarkFile) -> str:
     tracks = len({excerpt.track for excerpt in file.data.excerpts})
     return (
         f"{file.model.model} ({file.model.precision}) on {tracks} held-out tracks of {file.data.source},"
-        f" {len(file.data.excerpts)} excerpts of {file.data.excerpt:g} s; dB"
+        f" {lengths(file)}; dB"
     )
+
+
+def lengths(file: BenchmarkFile) -> str:
+    """How the tracks were cut."""
+    seconds = file.data.excerpt
+    return "whole" if seconds == "track" else f"{len(file.data.excerpts)} excerpts of {seconds:g} s"
 
 
 def stem_table(file: BenchmarkFile, scope: str) -> Table:

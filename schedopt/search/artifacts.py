@@ -15,7 +15,9 @@ from typing import BinaryIO
 
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
-from sqlalchemy.engine import make_url
+
+from schedopt.errors import StudyError, reason, shown
+from schedopt.storage.urls import sqlite_file
 
 PRIVATE = 0o700
 
@@ -45,13 +47,17 @@ def artifact_folder(url: str, named: str = "") -> Path | None:
 
     Args:
         named: `[store] artifacts`, relative to the current folder; it comes first.
+
+    Raises:
+        StudyError: `named` begins with the home of a user who is not there.
     """
     if named:
-        return Path(named).expanduser().absolute()
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        return None
-    return Path(f"{parsed.database}.artifacts").absolute()
+        try:
+            return Path(named).expanduser().absolute()
+        except RuntimeError as error:  # no such user
+            raise StudyError(f"{shown(named)}: no folder of audio: {reason(error)}") from None
+    path = sqlite_file(url)
+    return None if path is None else Path(f"{path}.artifacts").absolute()
 
 
 def artifact_store(folder: Path, *, create: bool) -> ArtifactStore:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import json
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from schedopt.config import StudyConfig
-from schedopt.data._text import reason
-from schedopt.data._text import shown as shown_name
 from schedopt.errors import ScheduleError, StudyError
+from schedopt.files.explain import explain
 from schedopt.files.schedule_file import (
     FORMAT,
     KIND,
@@ -27,12 +23,12 @@ from schedopt.files.schedule_file import (
     SearchedData,
     SearchedModel,
     SearchScore,
-    explain,
     load_schedule_file,
 )
+from schedopt.files.writing import json_text
 from schedopt.rules import rule
 from schedopt.search.study import study_name, summarize
-from schedopt.storage.opening import shown
+from schedopt.storage.urls import shown, sqlite_file
 
 REFINEMENT_KEYS = ("rule", "shift", "output", "residual", "peak_guard", "sigma")
 
@@ -61,13 +57,26 @@ def schedule_file(config: StudyConfig, storage: BaseStorage) -> ScheduleFile:
             format=FORMAT,
             kind=KIND,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            model=SearchedModel(**stored["separator"], fingerprint=attrs["separator"], weights=attrs.get("weights")),
-            data=SearchedData(**{key: stored["data"][key] for key in SearchedData.model_fields}),
+            model=SearchedModel(
+                **_known(stored["separator"], SearchedModel),
+                fingerprint=attrs["separator"],
+                weights=attrs.get("weights"),
+            ),
+            data=SearchedData(**_known(stored["data"], SearchedData)),
             schedules={target: entry_of(study, config.study.storage) for target, study in studies.items()},
             versions=attrs["versions"],
         )
     except ValidationError as error:
-        raise ScheduleError(explain(error, f"study {config.study.name}")) from None
+        raise ScheduleError(explain(error, f"study {config.study.name}", ScheduleFile)) from None
+    except (KeyError, TypeError, AttributeError) as error:  # somebody edited the database
+        raise StudyError(
+            f"study {config.study.name}: its attributes are not as schedopt wrote them: {error!r}"
+        ) from None
+
+
+def _known(section: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """The keys of a study's section that a schedule file has too; no mapping is none at all."""
+    return {key: value for key, value in section.items() if key in model.model_fields and value != {}}
 
 
 def load_study(storage: BaseStorage, name: str, url: str) -> optuna.Study:
@@ -140,75 +149,11 @@ def as_csv(file: ScheduleFile) -> str:
     return "\n".join(rows) + "\n"
 
 
-def as_toml(file: ScheduleFile) -> str:
-    """The β table: one table a target."""
-    parts = [
-        f'[{target}]\nrule = "{entry.rule}"\nbetas = {_toml_list(entry.betas)}\n'
-        for target, entry in file.schedules.items()
-    ]
-    return "\n".join(parts)
-
-
-def _toml_list(values: Sequence[float]) -> str:
-    return "[" + ", ".join(repr(float(value)) for value in values) + "]"
-
-
 def as_json(file: ScheduleFile) -> str:
-    return json.dumps(file.document(), indent=2, ensure_ascii=False) + "\n"
+    return json_text(file.document())
 
 
 def default_path(config: StudyConfig) -> Path:
     """Where `run` leaves the schedule file: beside a SQLite storage, else in the current folder."""
-    url = config.study.storage
-    folder = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite:///") else Path()
-    return folder / f"{config.study.name}{SUFFIX}"
-
-
-def check_writable(path: Path) -> None:
-    """Make sure that `write_text` will work, before work whose result is to lie there; makes the folder.
-
-    Raises:
-        StudyError: the file cannot be written.
-    """
-    with _whole(path):
-        pass
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write `text` whole or not at all.
-
-    Raises:
-        StudyError: the file cannot be written.
-    """
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` whole or not at all.
-
-    Raises:
-        StudyError: the file cannot be written.
-    """
-    with _whole(path) as temporary:
-        temporary.write_bytes(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A file beside `path`, to be filled and renamed to it; what is left of it goes."""
-    try:
-        if path.exists() and not path.is_file():
-            raise StudyError(f"{shown_name(path)}: is not a regular file; name another one")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            path.lstat()  # a name that is too long or holds a NUL
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".schedopt.")
-        os.close(handle)
-        try:
-            yield Path(name)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{shown_name(path)}: cannot be written: {reason(error)}") from None
+    database = sqlite_file(config.study.storage)
+    return (Path() if database is None else database.parent) / f"{config.study.name}{SUFFIX}"

@@ -7,21 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from joblib.externals.loky.process_executor import TerminatedWorkerError
-
 from schedopt.config import StoreSection, StudyConfig
-from schedopt.data import Split, cut_excerpts, load_tracks
+from schedopt.data import Split, check_source, cut_excerpts, load_tracks, plan_stems, stems_of
 from schedopt.disk import DiskStore, default_folder
-from schedopt.errors import StudyError
 from schedopt.evaluation import Evaluator
+from schedopt.refinement import Refinement
 from schedopt.search.audio import AudioKeeper
 from schedopt.search.objective import Objective, OnExcerpt
 from schedopt.separators import Separator, load_separator
 from schedopt.store import Store
-from schedopt.trajectory import Refinement
-from schedopt.types import Excerpt
-
-KILLED = "workers keep being killed; is the memory full? Try fewer --workers"
+from schedopt.types import STEMS, Excerpt, Track
 
 log = logging.getLogger("schedopt")
 
@@ -45,28 +40,30 @@ class Workbench:
         excerpts: Sequence[Excerpt] | None = None,
         workers: int = 1,
     ) -> Workbench:
-        """Load the model and cut the excerpts of one side of the split, in `workers` processes; no pass yet.
+        """Load the model and cut the excerpts of one side of the split, in `workers` threads; no pass yet.
 
         `excerpts`: those of another process, which has cut them.
 
         Raises:
             SeparatorError, DataError: the model or the tracks cannot be used.
-            StudyError: a worker was killed.
         """
+        data = config.data
+        if excerpts is None:
+            check_source(data.source, split, data.stems)
         separator = load_separator(
             config.separator.model,
             device=config.separator.device,
             precision=config.separator.precision,
             overlap=config.separator.overlap,
+            stems=config.separator.stems,
             trust_pickle=trust_pickle,
         )
         if excerpts is None:
-            data = config.data
-            tracks = load_tracks(data.source, split, data.tracks)
-            try:
-                excerpts = cut_excerpts(tracks, data.excerpt, data.excerpts_per_track, workers=workers)
-            except TerminatedWorkerError:
-                raise StudyError(KILLED) from None
+            tracks = load_tracks(data.source, split, data.tracks, mapping=data.stems, stems=separator.stems)
+            needed, optional = stems_to_cut(separator, tracks)
+            excerpts = cut_excerpts(
+                tracks, data.excerpt, data.excerpts_per_track, stems=needed, optional=optional, workers=workers
+            )
         return cls(config, separator, excerpts, make_store(config.store))
 
     def objective(self, target: str, on_excerpt: OnExcerpt | None = None, *, note: bool = True) -> Objective:
@@ -75,7 +72,8 @@ class Workbench:
         `note`: say which excerpts are left out.
         """
         config = self.config
-        stems = self.separator.stems if target == "all" else (target,)
+        offered = {stem for excerpt in self.excerpts for stem in excerpt.stems}
+        stems = [stem for stem in self.separator.stems if stem in offered] if target == "all" else [target]
         shared = len(config.refinement.targets) > 1 or target == "all"
         evaluators = [
             Evaluator(
@@ -85,7 +83,7 @@ class Workbench:
                 metric=config.search.metric,
                 gains=config.data.gains,
                 store=self.store,
-                first_stems=self.separator.stems if shared else (),
+                shared_stems=self.separator.stems if shared else (),
             )
             for stem in stems
         ]
@@ -113,7 +111,22 @@ class Workbench:
 
     def refinement(self, stem: str) -> Refinement:
         """How the studies of this file refine the target `stem`."""
-        return Refinement.of(stem, self.config.refinement, self.config.study.seed)
+        return self.config.refinement.for_target(stem, self.config.study.seed)
+
+
+def stems_to_cut(separator: Separator, tracks: Sequence[Track]) -> tuple[list[str], list[str]]:
+    """Stems that every excerpt is to have, and stems that are silent where a track lacks them.
+
+    What only the model or only the music has is said in the log. No track lacks one of the usual four.
+
+    Raises:
+        DataError: separator and tracks have no stem in common.
+    """
+    plan = plan_stems(separator.stems, stems_of(tracks))
+    for note in plan.notes:
+        log.warning("%s", note)
+    needed = [stem for stem in plan.references if stem in STEMS] or list(plan.targets)
+    return needed, [stem for stem in plan.references if stem not in needed]
 
 
 def make_store(section: StoreSection) -> Store:

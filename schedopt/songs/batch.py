@@ -1,38 +1,42 @@
 """Songs, one after the other, from files to the files of their stems.
 
 A song's waves lie in a hidden folder beside its results while it is separated; its stems are written there and get
-their names when all of them are complete. A run that is cut off leaves the folder; the same command continues in it.
+their names when all of them are complete. Every stem carries a record of the song and the settings that it was made
+with: what is there already counts only if it would be made just so again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import hashlib
-import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import filelock
-import torch
+from torch import Tensor
 
-from schedopt import __version__
-from schedopt.data._text import reason, shown
-from schedopt.data.audio import check_file
-from schedopt.errors import DataError, SchedoptError
+from schedopt.arrays import Arrays, ScratchFiles, blocks, stored
+from schedopt.data import SUFFIXES, check_file, open_audio
+from schedopt.errors import DataError, SchedoptError, reason, shown
 from schedopt.files.schedule_file import Entry
-from schedopt.separators import Separator, Wave
-from schedopt.songs.naming import Template, inside, model_folder
-from schedopt.songs.reading import SUFFIXES, decode
-from schedopt.songs.refining import Desk, Place, separate, waves_at_most
-from schedopt.songs.waves import SAMPLE_BYTES, DiskShelf, Rest, Sum
-from schedopt.songs.writing import Encoding, write
+from schedopt.separators import Separator
+from schedopt.songs.naming import BY_FOLDER, Template, inside, model_folder, telling_apart
+from schedopt.songs.refining import Position, SongPasses, arrays_at_most, separate, stems_to_estimate
+from schedopt.songs.scratch import scratch_folder
+from schedopt.songs.writing import HEX, Encoding, Record, read_record, write
+
+SAMPLE_BYTES = 4
 
 OtherMethod = Literal["add", "minus", "none"]
 State = Literal["done", "there", "failed"]
+
+log = logging.getLogger("schedopt")
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,12 @@ class Options:
     Attributes:
         out: the results' folder; one named after the model is made in it.
         entries: schedule by stem; stems without one come from the plain pass.
-        shifts: see `Desk`.
+        shifts: see `SongPasses`.
         two_stems: write this stem and what is left beside it, `no_STEM`.
         other_method: what is left: `add`, the sum of the other stems; `minus`, the song without the stem (called
             `minus_STEM`, as in demucs); `none`, nothing.
-        overwrite: separate again where results are there.
+        overwrite: separate again whatever is there, also what was made from another song.
+        downmix: of songs of more than two channels mix all, instead of taking the first two.
     """
 
     out: Path
@@ -57,6 +62,7 @@ class Options:
     two_stems: str | None = None
     other_method: OtherMethod = "add"
     overwrite: bool = False
+    downmix: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,26 +75,23 @@ class Result:
     error: str = ""
 
 
-OnPlace = Callable[[Path, Place, int], None]
+OnPosition = Callable[[Path, Position, int], None]
 """Called with a song, how far it is, and its length in samples."""
 
 
 def find_songs(paths: Sequence[Path]) -> list[Path]:
     """The songs that `paths` name: files as they are, and the audio files of folders (not of folders in them).
 
-    Raises:
-        DataError: a folder that cannot be read or has none.
+    A folder without any, or one that cannot be read, stands for itself: to separate it fails with the reason.
     """
-    songs: dict[Path, None] = {}
+    songs: dict[str, Path] = {}
     for path in paths:
-        try:
-            found = _in_folder(path) if path.is_dir() else [path]
-        except OSError as error:
-            raise DataError(f"{shown(path)} cannot be read: {reason(error)}") from None
-        if not found:
-            raise DataError(f"{shown(path)}: no audio file in this folder")
-        songs.update(dict.fromkeys(found))
-    return list(songs)
+        found = [path]
+        with contextlib.suppress(OSError):
+            found = (path.is_dir() and _in_folder(path)) or [path]
+        for song in found:
+            songs.setdefault(os.path.abspath(song), song)
+    return list(songs.values())
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -97,7 +100,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def separate_songs(
-    songs: Sequence[Path], separator: Separator, options: Options, on_place: OnPlace | None = None
+    songs: Sequence[Path], separator: Separator, options: Options, on_position: OnPosition | None = None
 ) -> Iterator[Result]:
     """Separate `songs` one after the other; a bad one does not stop the others.
 
@@ -109,9 +112,10 @@ def separate_songs(
     taken: dict[Path, Path] = {}
     for song in songs:
         try:
-            yield _Job(song, separator, options, taken, on_place).run()
+            yield _Job(song, separator, options, taken, on_position).run()
         except SchedoptError as error:
-            yield Result(song, "failed", error=str(error))
+            named = str(error) if str(error).startswith((shown(song), "--")) else f"{shown(song)}: {error}"
+            yield Result(song, "failed", error=named)
         except OSError as error:
             yield Result(song, "failed", error=f"{shown(song)}: {_trouble(error)}")
 
@@ -125,102 +129,119 @@ class _Job:
         separator: Separator,
         options: Options,
         taken: dict[Path, Path],
-        on_place: OnPlace | None,
+        on_position: OnPosition | None,
     ) -> None:
         self.song = song
         self.separator = separator
         self.options = options
-        self.on_place = on_place
+        self.on_position = on_position
         self.folder = options.out / model_folder(separator.name)
         self.files = self._files()
         for file in self.files.values():
             other = taken.setdefault(file, song)
             if other is not song:
                 raise DataError(
-                    f"{shown(song)}: its stems would go to the files of {shown(other)}; tell them apart with"
-                    " --filename '{track}.{trackext}/{stem}.{ext}'"
+                    f"{shown(song)}: its stems would go to the files of {shown(other)}; {telling_apart(song, other)}"
                 )
 
     def run(self) -> Result:
         files = list(self.files.values())
-        if not self.options.overwrite and all(file.is_file() for file in files):
-            return Result(self.song, "there", files)
+        if self.song.is_dir():
+            next(self.song.iterdir(), None)  # says why it cannot be read
+            raise DataError(f"{shown(self.song)}: no audio file in this folder")
         check_file(self.song)
-        key = hashlib.sha256("\0".join(map(str, self.files.values())).encode(errors="surrogateescape")).hexdigest()
-        scratch = self.folder / f".schedopt-{key[:16]}"
-        scratch.mkdir(parents=True, exist_ok=True)
-        try:
-            with filelock.FileLock(scratch / "lock", timeout=0):
-                self._continue_in(scratch)
-                shutil.rmtree(scratch, ignore_errors=True)
-        except filelock.Timeout:
-            raise DataError(f"{shown(self.song)}: another process is separating it") from None
+        self.records = {name: self._record(name) for name in self.files}
+        if not self.options.overwrite and self._is_there():
+            return Result(self.song, "there", files)
+        with scratch_folder(self.folder, hashed("\0".join(map(str, files)))) as scratch:
+            self._separate_in(scratch)
         return Result(self.song, "done", files)
 
-    def _continue_in(self, scratch: Path) -> None:
-        """Separate the song, from where an earlier run with the same settings left it."""
-        self._prepare(scratch)
-        rate = self.separator.sample_rate
-        with DiskShelf(scratch, self.separator.channels) as shelf:
-            if not shelf.samples("mixture"):
-                self._decode(shelf)
-            mixture = shelf.wave("mixture")
-            self._check_space(scratch, mixture.samples)
-            desk = Desk(self.separator, mixture, shelf, self.options.shifts, self._told(mixture.samples))
-            outputs = self._outputs(mixture, separate(desk, self.options.entries, self._stems()))
-            for number, output in enumerate(self.files):
-                write(outputs[output], scratch / f"{number}.{self.options.encoding.ext}", rate, self.options.encoding)
-        for number, file in enumerate(self.files.values()):
+    def _is_there(self) -> bool:
+        """Whether all stems are there, made from this song with these settings.
+
+        Raises:
+            DataError: a stem's file is there, but not from this song.
+        """
+        found = {name: read_record(file) for name, file in self.files.items() if os.path.lexists(file)}
+        for name, record in found.items():
+            if record is None or record.song != self.records[name].song:
+                whose = "nothing tells from which song" if record is None else "from another song or version of it"
+                raise DataError(
+                    f"{shown(self.song)}: {shown(self.files[name])} is there already ({whose}); --overwrite replaces"
+                    f" it; -o FOLDER or --filename '{BY_FOLDER}' keeps both"
+                )
+        if any(record != self.records[name] for name, record in found.items()):
+            log.warning("%s: is separated again, with other settings than those of %s", shown(self.song), self.folder)
+        return found == self.records
+
+    @functools.cached_property
+    def _samples(self) -> str:
+        """Stands for the song's samples: a hash of its file."""
+        digest = hashlib.sha256()
+        with self.song.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+        return digest.hexdigest()[:HEX]
+
+    def _record(self, name: str) -> Record:
+        """What the output `name` of this song is made from and with."""
+        entries = self.options.entries
+        made_of = [stem for stem in self.separator.stems if name in (stem, f"minus_{stem}")]
+        made_of = made_of or [stem for stem in self.separator.stems if name != f"no_{stem}"]
+        refined = {
+            stem: (entries[stem].betas, repr(entries[stem].refinement(stem))) for stem in made_of if stem in entries
+        }
+        options = self.options
+        separator = (self.separator.fingerprint, self.separator.precision)
+        settings = (name, separator, options.shifts, options.downmix, options.encoding, refined)
+        return Record(self._samples, hashed(repr(settings)))
+
+    def _separate_in(self, scratch: Path) -> None:
+        """Separate the song; each stem gets its name when it is complete, and stems that are there stay."""
+        arrays = ScratchFiles(scratch)
+        song = open_audio(
+            self.song,
+            self.separator.sample_rate,
+            channels=self.separator.channels,
+            downmix=self.options.downmix,
+            folder=scratch,
+        )
+        mixture = stored(song.pieces(), arrays)
+        self._check_space(scratch, mixture.shape[-1])
+        stems = self._stems()
+        if self.options.two_stems is None:
+            stems = [stem for stem in stems if self.options.overwrite or not self._has(stem)]
+        passes = SongPasses(
+            self.separator,
+            mixture,
+            stems_to_estimate(self.separator, self.options.entries, stems),
+            arrays,
+            self.options.shifts,
+            self._told(mixture.shape[-1]),
+        )
+        outputs = separate(passes, self.options.entries, stems)
+        if self.options.two_stems is not None:
+            outputs = self._two(mixture, outputs, arrays)
+        for name, audio in outputs:
+            file, written = self.files[name], scratch / f"stem.{self.options.encoding.ext}"
+            write(audio, written, self.separator.sample_rate, self.options.encoding, self.records[name])
             file.parent.mkdir(parents=True, exist_ok=True)
             inside(self.folder, file.relative_to(self.folder))
-            (scratch / f"{number}.{self.options.encoding.ext}").replace(file)
+            written.replace(file)
 
-    def _decode(self, shelf: DiskShelf) -> None:
-        shelf.drop("decoding")
-        try:
-            decode(self.song, shelf.wave("decoding"), self.separator.sample_rate)
-        except DataError:
-            # There is nothing to continue from.
-            shutil.rmtree(shelf.folder, ignore_errors=True)
-            raise
-        shelf.rename("decoding", "mixture")
-
-    def _prepare(self, scratch: Path) -> None:
-        """Empty the folder of what was made of another song or with other settings."""
-        note = scratch / "job.json"
-        wanted = self._identity()
-        try:
-            same = json.loads(note.read_text(encoding="utf-8")) == wanted
-        except (OSError, ValueError):
-            same = False
-        if same:
-            return
-        for path in scratch.iterdir():
-            if path.name != "lock":
-                path.unlink()
-        part = scratch / "job.part"
-        part.write_text(json.dumps(wanted), encoding="utf-8")
-        part.replace(note)
-
-    def _identity(self) -> dict[str, Any]:
-        """All that the waves in the folder depend on."""
-        stat = self.song.stat()
-        return {
-            "song": [str(self.song.absolute()).encode(errors="surrogateescape").hex(), stat.st_size, stat.st_mtime_ns],
-            "separator": [self.separator.fingerprint, self.separator.device.type, self.separator.batch_segments],
-            "entries": {stem: entry.model_dump(mode="json") for stem, entry in self.options.entries.items()},
-            "shifts": self.options.shifts,
-            "versions": [__version__, torch.__version__],
-        }
+    def _has(self, name: str) -> bool:
+        """Whether an output is there, made from this song with these settings."""
+        return os.path.lexists(self.files[name]) and read_record(self.files[name]) == self.records[name]
 
     def _check_space(self, scratch: Path, samples: int) -> None:
         """Refuse now what would fill the disk later.
 
-        On it lie the mixture, the waves of `separate`, and the stems that are written from them.
+        On it lie the arrays of `separate`, and the stems that are written from them.
         """
-        waves = 1 + waves_at_most(self.options.entries, self._stems(), self.separator.stems)
+        held = arrays_at_most(self.separator, self.options.entries, self._stems())
         written = len(self.files) * self.options.encoding.bits / 32
-        needed = (waves + written) * samples * self.separator.channels * SAMPLE_BYTES
+        needed = (held + written) * samples * self.separator.channels * SAMPLE_BYTES
         free = shutil.disk_usage(scratch).free + sum(path.stat().st_size for path in scratch.iterdir())
         if needed > free:
             raise DataError(
@@ -228,29 +249,37 @@ class _Job:
                 f" separated; {free / 1e9:.1f} GB are free"
             )
 
-    def _told(self, samples: int) -> Callable[[Place], None]:
-        told = self.on_place
+    def _told(self, samples: int) -> Callable[[Position], None]:
+        told = self.on_position
         if told is None:
             return lambda _: None
-        told(self.song, Place(None, 0, 0), samples)
-        return lambda place: told(self.song, place, samples)
+        told(self.song, Position(None, 0, 0), samples)
+        return lambda position: told(self.song, position, samples)
 
     def _stems(self) -> list[str]:
         """Stems that must be estimated."""
         only = self.options.two_stems
         return list(self.separator.stems) if only is None or self.options.other_method == "add" else [only]
 
-    def _outputs(self, mixture: Wave, estimates: Mapping[str, Wave]) -> dict[str, Wave]:
-        """What is written, by name."""
-        only = self.options.two_stems
-        if only is None:
-            return dict(estimates)
-        outputs: dict[str, Wave] = {only: estimates[only]}
-        if self.options.other_method == "minus":
-            outputs[f"minus_{only}"] = Rest(mixture, estimates[only])
-        elif self.options.other_method == "add":
-            outputs[f"no_{only}"] = Sum([wave for stem, wave in estimates.items() if stem != only])
-        return outputs
+    def _two(
+        self, mixture: Tensor, estimates: Iterator[tuple[str, Tensor]], arrays: Arrays
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The chosen stem, and what is left beside it: the others' sum, with the mixture's mean once, or the rest."""
+        only, method = self.options.two_stems, self.options.other_method
+        rest = arrays.empty(*mixture.shape).zero_()
+        mean = self.separator.mean_of(mixture)
+        others = 0
+        for stem, estimate in estimates:
+            for block in blocks(mixture.shape[-1]):
+                if stem == only and method == "minus":
+                    rest[:, block] = mixture[:, block] - estimate[:, block]
+                elif stem != only:
+                    rest[:, block] += estimate[:, block] - (mean if others else 0)
+            others += stem != only
+            if stem == only:
+                yield stem, estimate
+        if method != "none":
+            yield f"{'no' if method == 'add' else 'minus'}_{only}", rest
 
     def _files(self) -> dict[str, Path]:
         """Where each output goes, by its name."""
@@ -262,8 +291,12 @@ class _Job:
         return {name: inside(self.folder, self.options.template.path(self.song, name, ext)) for name in names}
 
 
+def hashed(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:HEX]
+
+
 def _trouble(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
-        return "the disk is full; free some space, and the same command carries on"
+        return "the disk is full; free some space and run the same command again"
     name = "" if error.filename is None else f"{shown(os.fspath(error.filename))}: "
     return f"{name}{reason(error)}"

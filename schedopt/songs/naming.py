@@ -7,17 +7,21 @@ import string
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from schedopt.data._text import shown
-from schedopt.errors import DataError
+from schedopt.errors import DataError, shown
+from schedopt.files.names import portable_name
 
-FIELDS = ("track", "trackext", "stem", "ext")
+FIELDS = ("folder", "track", "trackext", "stem", "ext")
 DEFAULT = "{track}/{stem}.{ext}"
+BY_FOLDER = "{folder}/{track}/{stem}.{ext}"
+
+LONGEST = 255
+"""Bytes of a name, on all usual file systems."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """`{track}` is a song's name without its extension, `{trackext}` that extension, `{stem}` the stem's name, `{ext}`
-    the output's extension.
+    """`{track}` is a song's name without its extension, `{trackext}` that extension, `{folder}` the name of the folder
+    it lies in, `{stem}` the stem's name, `{ext}` the output's extension.
 
     Raises:
         DataError: a field that is not one of these, no `{stem}`, or a path that leads out of a folder.
@@ -46,17 +50,30 @@ class Template:
         """Where `song`'s `stem` goes, relative to the output folder.
 
         Raises:
-            DataError: the template leads out of a folder, whatever is filled in.
+            DataError: the template leads out of a folder, whatever is filled in, or to a name that is too long.
         """
         track, _, trackext = song.name.rpartition(".")
-        values = {"track": track or song.name, "trackext": trackext, "stem": stem, "ext": ext}
+        values = {"folder": song.absolute().parent.name, "track": track or song.name, "trackext": trackext}
+        values |= {"stem": stem, "ext": ext}
         filled = self.text.format(**{name: part_of_a_name(value) for name, value in values.items()})
         path = Path(filled)
         # Windows' reading too: "C:x" and "..\\x" lead out there.
         views = (PurePosixPath(filled), PureWindowsPath(filled))
         if not _is_name(filled) or any(view.anchor or ".." in view.parts for view in views) or not path.name:
             raise DataError(f"--filename {shown(self.text)}: {shown(filled)} leads out of the output folder")
-        return path
+        names = [portable_name(name) for name in path.parts]
+        if any(len(os.fsencode(name)) > LONGEST for name in names):
+            raise DataError(f"--filename {shown(self.text)}: {shown(filled)} has a name of more than {LONGEST} bytes")
+        return Path(*names)
+
+
+def telling_apart(one: Path, other: Path) -> str:
+    """What to do about two songs whose stems have the same names."""
+    for text in ("{track}.{trackext}/{stem}.{ext}", BY_FOLDER, "{folder}/{track}.{trackext}/{stem}.{ext}"):
+        template = Template(text)
+        if template.path(one, "x", "x") != template.path(other, "x", "x"):
+            return f"tell them apart with --filename '{text}'"
+    return "separate it in a call of its own, with another -o FOLDER"
 
 
 def _is_name(text: str) -> bool:
@@ -76,7 +93,7 @@ def part_of_a_name(value: str) -> str:
 def model_folder(model: str) -> str:
     """The folder of a model's results, as demucs calls it; of a model in a file or folder, its name alone."""
     name = model.removeprefix("hf://").replace("/", "_") if model.startswith("hf://") else Path(model).name
-    return part_of_a_name(name.removesuffix(".safetensors"))
+    return portable_name(part_of_a_name(name.removesuffix(".safetensors")))
 
 
 def inside(folder: Path, relative: Path) -> Path:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import soundfile
 import torch
+from torch import Tensor
 
-from schedopt.data._text import reason, shown
-from schedopt.errors import DataError
-from schedopt.separators import Wave
-from schedopt.songs.waves import pieces
+from schedopt.arrays import blocks
+from schedopt.errors import DataError, reason, shown
 
 Bits = Literal[16, 24, 32]
 Clip = Literal["rescale", "clamp", "none"]
@@ -23,6 +23,12 @@ HEADROOM = 1.01
 
 CLAMP = 0.99
 """demucs' `clamp` cuts here."""
+
+HEADER = 512
+"""Bytes in which a WAV file's PEAK chunk lies, before its samples."""
+
+HEX = 32
+"""Digits of the hashes in a record."""
 
 WAV_BYTES = 2**32 - 2**16
 """A WAV file's length is a number of 32 bits; a longer one is written as RF64, which is WAV with a wider number."""
@@ -57,31 +63,64 @@ class Encoding:
         return "WAV" if samples * channels * self.bits // 8 < WAV_BYTES else "RF64"
 
 
-def write(wave: Wave, path: Path, sample_rate: int, encoding: Encoding) -> None:
-    """Write `wave` to `path`, which must be a name that nobody takes for a finished file yet.
+@dataclass(frozen=True)
+class Record:
+    """What a stem was made from (`song`) and with (`settings`), `HEX` hexadecimal digits each; kept in its file."""
+
+    song: str
+    settings: str
+
+    def __str__(self) -> str:
+        return f"schedopt separate song={self.song} settings={self.settings}"
+
+
+def read_record(path: Path) -> Record | None:
+    """The record in a stem's file; None where there is none, or no file."""
+    try:
+        with path.open("rb") as stream, soundfile.SoundFile(stream) as file:
+            found = re.fullmatch(str(Record("([0-9a-f]+)", "([0-9a-f]+)")), file.comment)
+    except (OSError, RuntimeError):
+        return None
+    return Record(*found.groups()) if found else None
+
+
+def write(wave: Tensor, path: Path, sample_rate: int, encoding: Encoding, record: Record | None = None) -> None:
+    """Write `wave`, (channels, samples), to `path`, which must be a name that nobody takes for a finished file yet.
+
+    Equal samples make equal bytes.
 
     Raises:
         DataError: it cannot be written.
     """
     divisor = 1.0
     if encoding.clipping == "rescale":
-        divisor = max(1.0, HEADROOM * max(float(piece.abs().max()) for piece in pieces(wave)))
-    channels = len(wave.read(0, 1))
+        divisor = max(1.0, HEADROOM * max(float(wave[:, block].abs().max()) for block in blocks(wave.shape[-1])))
+    channels, samples = wave.shape
+    container = encoding.container(samples, channels)
     try:
+        # By descriptor, since libsndfile takes no name that is not UTF-8.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
         with soundfile.SoundFile(
-            path,
-            "w",
-            sample_rate,
-            channels,
-            subtype=encoding.subtype(),
-            format=encoding.container(wave.samples, channels),
+            descriptor, "w", sample_rate, channels, encoding.subtype(), format=container, closefd=True
         ) as file:
-            for piece in pieces(wave):
-                file.write(_clipped(piece, divisor, encoding.clipping).numpy().T)
+            if record is not None:
+                file.comment = str(record)
+            for block in blocks(samples):
+                file.write(_clipped(wave[:, block], divisor, encoding.clipping).numpy().T)
         with path.open("r+b") as written:
+            _remove_time(written)
             os.fsync(written.fileno())
     except (OSError, RuntimeError) as error:
         raise DataError(f"{shown(path)}: cannot be written: {reason(error)}") from None
+
+
+def _remove_time(file: BinaryIO) -> None:
+    """Set to 0 the time of writing that libsndfile keeps in a float WAV's PEAK chunk: name, length, version, time."""
+    header = file.read(HEADER)
+    place = header[: header.find(b"data")].find(b"PEAK")
+    if header.startswith((b"RIFF", b"RF64")) and place >= 0:
+        file.seek(place + 12)
+        file.write(bytes(4))
 
 
 def _clipped(piece: torch.Tensor, divisor: float, clip: Clip) -> torch.Tensor:

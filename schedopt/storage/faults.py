@@ -1,34 +1,41 @@
-"""What nights do to storages: locks, lost connections, full disks. Retried where waiting helps, else one line."""
+"""Faults of storages (locks, lost connections, full disks): retried where waiting helps, else reported in one line."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
-import random
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
+
+from schedopt.storage.urls import holds_secret
 
 Result = TypeVar("Result")
 
-WAITS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)
-"""Seconds between tries, about a minute and a half in all: a database server restarts in less."""
+PATIENCE_SECONDS = 90.0
+"""How long a call is retried: a database server restarts in less."""
+
+LONGEST_PAUSE = 15.0
+"""Seconds between two tries, which begin after a tenth of a second."""
+
+NOTED_PAUSE = 1.0
+"""Longer pauses are reported."""
+
+RACES = ("already exists", "duplicate", "concurrently")
+"""Words of faults of two processes that create the tables, or write an attribute, at the same time."""
 
 PERMANENT = (
-    "readonly",
-    "read-only",
-    "full",
-    "malformed",
-    "not a database",
-    "no such table",
-    "no such column",
-    "disk i/o",
+    *("readonly", "read-only", "full", "malformed", "not a database", "disk i/o"),
+    *("no such table", "no such column", "does not exist", "unknown database", "name or service not known"),
+    *("authentication failed", "access denied", "permission denied", "pg_hba.conf", "no password supplied"),
 )
 """Words of faults that waiting does not mend."""
 
@@ -38,7 +45,7 @@ log = logging.getLogger("schedopt")
 
 
 class _PerThread(threading.local):
-    """`inside` a patient call nothing waits again, else the waits would multiply; `hurried` threads do not wait."""
+    """Nothing is retried `inside` a retried call, else the waits would multiply, nor by `hurried` threads."""
 
     inside = False
     hurried = False
@@ -52,16 +59,23 @@ def set_hurried(hurried: bool) -> None:
     _thread.hurried = hurried
 
 
-def one_line(error: BaseException) -> str:
-    """What a database error says, without SQLAlchemy's statement and link."""
+def is_hurried() -> bool:
+    return _thread.hurried
+
+
+def one_line(error: BaseException, url: str | URL | None = None) -> str:
+    """What a database error says, without SQLAlchemy's statement and link, and without any piece of the password
+    of `url`."""
     inner: BaseException = error
     while True:
         deeper = getattr(inner, "orig", None) or inner.__cause__
         if not isinstance(inner, STORAGE_FAULTS) or deeper is None:
             break
         inner = deeper
-    text = str(inner).strip()
-    return text.splitlines()[0] if text else type(inner).__name__
+    text = (str(inner).strip().splitlines() or [type(inner).__name__])[0]
+    if url is not None and holds_secret(text, url):
+        return f"{type(inner).__name__}, whose text is not shown, since it may hold a part of the password"
+    return text
 
 
 def storage_fault(error: BaseException) -> BaseException | None:
@@ -73,94 +87,76 @@ def storage_fault(error: BaseException) -> BaseException | None:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the same call may succeed in a while: a lock, or a server that is away."""
+    """Whether the same call may succeed in a while: a lock, a race, or a server that is away or has no room."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    if not isinstance(cause, (OperationalError, DBAPIError)):
+    if not isinstance(cause, DBAPIError):
         return False
     text = one_line(error).lower()
+    if any(word in text for word in RACES):
+        return True
     if any(word in text for word in PERMANENT):
         return False
     return isinstance(cause, OperationalError) or cause.connection_invalidated
 
 
-def retried(call: Callable[..., Result]) -> Callable[..., Result]:
-    """`call`, again with growing pauses while its fault is a passing one; then the fault is raised."""
+def retried(call: Callable[..., Result], url: str | URL | None = None) -> Callable[..., Result]:
+    """`call`, again with growing pauses while its fault is a passing one; then the fault is raised.
+
+    Args:
+        url: of the storage that is called; no piece of its password is printed.
+    """
 
     @functools.wraps(call)
     def patient(*args: Any, **kwargs: Any) -> Result:
-        if _thread.inside:
+        if _thread.inside or _thread.hurried:
             return call(*args, **kwargs)
         _thread.inside = True
         try:
-            return _patiently(lambda: call(*args, **kwargs))
+            return _retrying(url)(call, *args, **kwargs)
         finally:
             _thread.inside = False
 
     return patient
 
 
-def _patiently(call: Callable[[], Result]) -> Result:
-    for wait in WAITS:
-        try:
-            return call()
-        except STORAGE_FAULTS as error:
-            if _thread.hurried or not is_passing(error):
-                raise
-            if wait >= 1:
-                log.warning("the storage does not answer (%s); trying again in %g s", one_line(error), wait)
+def _retrying(url: str | URL | None) -> Retrying:
+    def note(state: RetryCallState) -> None:
+        error = None if state.outcome is None else state.outcome.exception()
+        if error is not None and state.upcoming_sleep >= NOTED_PAUSE:
+            reason = one_line(error, url)
+            log.warning("the storage does not answer (%s); trying again in %.0f s", reason, state.upcoming_sleep)
+
+    return Retrying(
+        retry=retry_if_exception(is_passing),
         # Workers that were locked out together must not come back together.
-        time.sleep(wait * random.uniform(0.7, 1.3))
-    return call()
+        wait=wait_exponential(multiplier=0.1, max=LONGEST_PAUSE) + wait_random(0, 0.1),
+        stop=stop_after_delay(PATIENCE_SECONDS),
+        before_sleep=note,
+        reraise=True,
+    )
 
 
 class PatientStorage(RDBStorage):
-    """Optuna's RDBStorage whose reads and writes wait for a storage that is locked or away for a while."""
+    """Optuna's RDBStorage, each call of which is retried while the storage is locked or away."""
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        is_call = inspect.ismethod(found) and not name.startswith("__")
+        return retried(found, self.__dict__.get("url")) if is_call else found
 
     def record_heartbeat(self, trial_id: int) -> None:
-        """As Optuna's, but a beat that cannot be written is left out: it is no reason to end a thread."""
+        """As Optuna's, but a heartbeat that cannot be written is left out: it is no reason to end a thread."""
         try:
             super().record_heartbeat(trial_id)
         except STORAGE_FAULTS as error:
-            log.debug("no heartbeat for trial %d: %s", trial_id, one_line(error))
+            log.debug("no heartbeat for trial %d: %s", trial_id, one_line(error, self.url))
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """As Optuna's; a result that was written although the connection broke before the answer is no fault."""
-        tries = 0
-
-        def write() -> bool:
-            nonlocal tries
-            tries += 1
-            return super(PatientStorage, self).set_trial_state_values(trial_id, state, values)
-
         try:
-            return retried(write)()
+            return super().set_trial_state_values(trial_id, state, values)
         except UpdateFinishedTrialError:
-            if tries > 1 and self.get_trial(trial_id).state == state:
+            trial = self.get_trial(trial_id)
+            if state == TrialState.COMPLETE == trial.state and values is not None and trial.values == list(values):
                 return True
             raise
-
-
-# Optuna's cache in front of the storage calls some private ones.
-for _name in (
-    "create_new_study",
-    "create_new_trial",
-    "get_all_studies",
-    "get_all_trials",
-    "get_study_directions",
-    "get_study_id_from_name",
-    "get_study_name_from_id",
-    "get_study_system_attrs",
-    "get_study_user_attrs",
-    "get_trial",
-    "set_study_system_attr",
-    "set_study_user_attr",
-    "set_trial_intermediate_value",
-    "set_trial_system_attr",
-    "set_trial_user_attr",
-    "_create_new_trial",
-    "_get_best_trial_id",
-    "_get_stale_trial_ids",
-    "_get_trials",
-    "_set_trial_param",
-):
-    setattr(PatientStorage, _name, retried(getattr(RDBStorage, _name)))

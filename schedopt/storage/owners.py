@@ -7,18 +7,24 @@ once; another machine's is known by its heartbeat alone (Optuna's, see `schedopt
 from __future__ import annotations
 
 import contextlib
-import datetime
-import os
 import platform
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
+import psutil
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 UNOWNED_SECONDS = 5.0
-"""A running trial says its owner within milliseconds of its start; without one for so long, it died in between."""
+"""A trial gets its owner within milliseconds of its start; without one for so long, its process died in between."""
+
+ROLES = ("baseline", "line")
+"""Attribute `role` of the trials of the reference schedules: β = 0, and the authors' line."""
+
+Retry = Callable[[optuna.Study, FrozenTrial], None]
 
 
 def machine() -> str:
@@ -33,16 +39,14 @@ def machine() -> str:
 
 def owner() -> str:
     """This process: `machine|number|start time`. Numbers are used again, start times are not."""
-    return f"{machine()}|{os.getpid()}|{_started(os.getpid())}"
+    process = psutil.Process()
+    return f"{machine()}|{process.pid}|{_started(process)}"
 
 
-def _started(pid: int) -> str:
-    """Start time of a process in clock ticks since boot, where the system tells."""
-    try:
-        # The second field is the program's name and may hold spaces: count from behind it.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+def _started(process: psutil.Process) -> str:
+    """Seconds from the machine's start to the process's: unlike a date it stays as it is when the clock is set."""
+    boot = psutil.boot_time()
+    return f"{process.create_time() - boot:.2f}"
 
 
 def is_dead(owner: str) -> bool:
@@ -52,24 +56,20 @@ def is_dead(owner: str) -> bool:
     if where != machine() or not number.isdigit():
         return False
     try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
+        found = psutil.Process(int(number))
+        return found.status() == psutil.STATUS_ZOMBIE or _started(found) != started
+    except psutil.NoSuchProcess:
         return True
-    except PermissionError:
-        pass
-    return _started(int(number)) != started or _is_zombie(int(number))
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (OSError, IndexError):
+    except psutil.AccessDenied:
         return False
 
 
 def retry_once(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queue the parameters of a trial that died, unless it was itself such a second try."""
-    if "retry_of" not in trial.user_attrs:
+    """Queue the parameters of a trial that died, unless it was itself such a second try.
+
+    A reference schedule's are queued whenever they are lost: nothing is selected without them.
+    """
+    if "retry_of" not in trial.user_attrs or trial.user_attrs.get("role") in ROLES:
         retry(study, trial)
 
 
@@ -99,22 +99,41 @@ def release(study: optuna.Study, is_lost: Callable[[FrozenTrial], bool], reason:
     return count
 
 
-Retry = Callable[[optuna.Study, FrozenTrial], None]
+def is_unowned(trial: FrozenTrial) -> bool:
+    """Whether a running trial has not said whose it is: just started, or left by a process that died just then.
+
+    A trial of another program (Optuna's own `optimize`) has no owner either, but parameters.
+    """
+    return "owner" not in trial.user_attrs and not trial.params
 
 
-def release_dead(study: optuna.Study) -> int:
-    """Fail running trials whose process on this machine is gone, and try their parameters again, once."""
+@dataclass
+class Releaser:
+    """Finds the trials that died. It tells time by how long it has seen them itself: the clocks of machines differ."""
 
-    def is_lost(trial: FrozenTrial) -> bool:
-        if "owner" in trial.user_attrs:
-            return is_dead(trial.user_attrs["owner"])
-        began = trial.datetime_start
-        return began is not None and (datetime.datetime.now() - began).total_seconds() > UNOWNED_SECONDS
+    _unowned: dict[int, float] = field(default_factory=dict)
 
-    return release(study, is_lost, "its process ended", retry_once)
+    def release_dead(self, study: optuna.Study) -> int:
+        """Fail running trials whose process on this machine is gone, and try their parameters again, once."""
+        now = time.monotonic()
+
+        def is_lost(trial: FrozenTrial) -> bool:
+            if "owner" in trial.user_attrs:
+                return is_dead(trial.user_attrs["owner"])
+            return is_unowned(trial) and now - self._unowned.setdefault(trial.number, now) > UNOWNED_SECONDS
+
+        return release(study, is_lost, "its process ended", retry_once)
 
 
 def release_own(study: optuna.Study) -> int:
     """Fail what this process left running (an interrupt, a storage that was away) and queue it again."""
     mine = owner()
     return release(study, lambda trial: trial.user_attrs.get("owner") == mine, "interrupted", retry)
+
+
+def lost_references(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Of each role that no complete, running or queued trial has, the last trial that had it."""
+    last = {trial.user_attrs["role"]: trial for trial in trials if trial.user_attrs.get("role") in ROLES}
+    there = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
+    kept = {trial.user_attrs.get("role") for trial in trials if trial.state in there}
+    return [trial for role, trial in last.items() if role not in kept]

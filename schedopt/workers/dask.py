@@ -1,4 +1,4 @@
-"""Workers on an existing Dask cluster (joblib's Dask back end): each of its processes joins the study.
+"""Workers on an existing Dask cluster: each of its processes joins the study.
 
 A worker does the same as one of `schedopt.workers.pool`. It reads the model, the tracks and the storage itself, so
 these must be reachable from its machine under the names in the study file.
@@ -9,20 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import importlib
 import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import joblib
 import optuna
-from sqlalchemy.engine import make_url
 
 import schedopt
 from schedopt.config import StudyConfig
@@ -31,7 +28,8 @@ from schedopt.schedules import Schedule
 from schedopt.search.artifacts import artifact_folder
 from schedopt.search.objective import Objective
 from schedopt.storage.faults import set_hurried
-from schedopt.workers.pool import Job, run_worker
+from schedopt.storage.urls import anchored, sqlite_file
+from schedopt.workers.pool import Job, check_answers, run_worker
 
 CONNECT_SECONDS = 10
 POLL_SECONDS = 1.0
@@ -42,11 +40,12 @@ STOP_SECONDS = 2.5
 GONE_SECONDS = 30
 """A cluster that has had no scheduler, or no worker, for so long is given up."""
 
-LEASE_SECONDS = 180.0
+SILENCE_SECONDS = 180.0
 """Workers stop when the command gave no sign for so long (kill −9); longer than it waits for its own storage."""
 
 STOP = "stop"
-STOPPED = "it was told to stop"
+FAULTS = (OSError, RuntimeError, ValueError, asyncio.TimeoutError, asyncio.CancelledError)
+"""What a call to a scheduler raises that is gone or busy."""
 
 log = logging.getLogger("schedopt")
 
@@ -120,7 +119,7 @@ def _check_workers(address: str, client: Any) -> None:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Dask cluster that studies may be fanned out over."""
+    """A Dask cluster whose processes search the studies of `config`."""
 
     address: str
     client: Any
@@ -141,117 +140,82 @@ class Cluster:
             KeyboardInterrupt: as it comes, after the workers were told to stop.
         """
         set_hurried(False)
-        signs = _distributed().Variable(f"schedopt-{uuid.uuid4().hex}", client=self.client)
-        signs.set(0)
+        beat = _distributed().Variable(f"schedopt-{uuid.uuid4().hex}", client=self.client)
+        beat.set(0)
         job = Job(target, self.config.separator.device, 1, self.trust_pickle, self._settings())
         workers = self.config.study.workers
         count = len(self.client.ncores()) if workers == 1 else workers
-        hands = _Hands(self.client, [joblib.delayed(join)(job, Lease(signs.name, LEASE_SECONDS))] * count)
+        stop = CommandGone(beat.name, SILENCE_SECONDS)
+        futures = [self.client.submit(join, job, stop, pure=False) for _ in range(count)]
         try:
-            self._watch(hands, signs, report)
+            self._watch(futures, beat, report)
         except BaseException:
             with contextlib.suppress(Exception):
-                signs.set(STOP, timeout=STOP_SECONDS)
-            hands.join(STOP_SECONDS)
+                beat.set(STOP, timeout=STOP_SECONDS)
+            _wait(futures, STOP_SECONDS)
             raise
-        if not hands.is_alive():
-            signs.delete()
-        hands.check(self.address)
+        beat.delete()
+        check_answers([_answer(future) for future in futures], f"--dask {self.address}: no worker could go on: ")
 
     def _settings(self) -> str:
         """The config as JSON, the storage and the audio's folder named so that they are the same from every folder."""
         config = self.config
-        url = make_url(config.study.storage)
-        if url.get_backend_name() == "sqlite":
-            path = Path(str(url.database)).resolve()
+        path = sqlite_file(config.study.storage)
+        if path is not None:
+            path = path.resolve()
             log.warning("%s: workers on other machines need this very file; a PostgreSQL storage serves them all", path)
-            url = url.set(database=str(path))
-        study = config.study.model_copy(update={"storage": url.render_as_string(hide_password=False)})
+        study = config.study.model_copy(update={"storage": anchored(config.study.storage, Path())})
         folder = artifact_folder(config.study.storage, config.store.artifacts)
         store = config.store.model_copy(update={"artifacts": str(folder or "")})
         return config.model_copy(update={"study": study, "store": store}).model_dump_json()
 
-    def _watch(self, hands: _Hands, signs: Any, report: Callable[[], None]) -> None:
-        """Until the workers have ended: give a sign of life, report, and see whether the cluster is still there."""
+    def _watch(self, futures: Sequence[Any], beat: Any, report: Callable[[], None]) -> None:
+        """Until the workers have ended: show that the command is alive, report, and check that the cluster is."""
         beats, seen = 0, time.monotonic()
-        while hands.is_alive():
-            hands.join(POLL_SECONDS)
+        while not all(future.done() for future in futures):
+            _wait(futures, POLL_SECONDS)
             beats += 1
-            if self._answers(functools.partial(signs.set, beats, timeout=POLL_SECONDS)):
+            if self._answers(beat, beats):
                 seen = time.monotonic()
             report()
             if time.monotonic() - seen > GONE_SECONDS or self.client.status == "closed":
                 raise StudyError(
                     f"--dask {self.address}: the cluster is gone. Finished trials are kept; the same command carries on"
                 )
-            if hands.are_lost():
-                return
 
-    def _answers(self, sign: Callable[[], Any]) -> bool:
-        """Whether the scheduler takes a sign of life, and has a worker."""
+    def _answers(self, beat: Any, value: int) -> bool:
+        """Whether the scheduler takes the new value, and has a worker."""
         try:
-            sign()
+            beat.set(value, timeout=POLL_SECONDS)
             return bool(self.client.ncores())
-        except (OSError, RuntimeError, ValueError, asyncio.TimeoutError, asyncio.CancelledError):
+        except FAULTS:
             return False
 
 
-class _Hands(threading.Thread):
-    """The tasks on the cluster. Joblib blocks, so it runs in a thread beside the one that listens to Ctrl-C."""
+def _wait(futures: Sequence[Any], seconds: float) -> None:
+    with contextlib.suppress(*FAULTS):
+        _distributed().wait(futures, timeout=seconds)
 
-    def __init__(self, client: Any, tasks: list[Any]) -> None:
-        super().__init__(daemon=True)
-        self._client = client
-        self._tasks = tasks
-        self._answers: list[str | None] = []
-        self._error: BaseException | None = None
-        self.start()
 
-    def run(self) -> None:
-        try:
-            with joblib.parallel_config("dask", client=self._client):
-                for answer in self._fan_out():
-                    self._answers.append(answer)
-                    if answer is not None and answer != STOPPED:
-                        log.warning("a worker gave up: %s", answer)
-        except BaseException as error:
-            self._error = error
-
-    def _fan_out(self) -> Iterable[str | None]:
-        if sum(self._client.ncores().values()) > 1:
-            answers: Iterable[str | None] = joblib.Parallel(
-                batch_size=1, pre_dispatch="all", return_as="generator_unordered"
-            )(self._tasks)
-            return answers
-        # With a single thread on the cluster joblib would run the tasks here instead of there.
-        return (self._client.submit(call, *args, pure=False, **kwargs).result() for call, args, kwargs in self._tasks)
-
-    def are_lost(self) -> bool:
-        """Whether every task that has not answered died with its workers (joblib would wait for them for ever)."""
-        states = [future.status for future in list(self._client.futures.values())]
-        return bool(states) and all(state in ("error", "cancelled", "lost") for state in states)
-
-    def check(self, address: str) -> None:
-        """Raise what kept all workers from the study's end; one that reached it is enough."""
-        if self._error is not None:
-            raise self._error
-        if None in self._answers:
-            return
-        reason = self._answers[0] if self._answers else "they keep being killed; is the memory full?"
-        raise StudyError(f"--dask {address}: no worker could go on: {reason}")
+def _answer(future: Any) -> StudyError | None:
+    """What a worker that has ended answered: why it gave up, or None."""
+    if future.status == "finished":
+        answer: StudyError | None = future.result()
+        return answer
+    return StudyError("its processes keep being killed; is the memory full?")
 
 
 @dataclass
-class Lease:
-    """Whether the command that started this worker wants no more of it: it said so, or gave no sign for `seconds`.
+class CommandGone:
+    """Whether the command that started this worker wants no more of it: it said so, or was silent for `seconds`.
 
-    Its signs are changing values of the Dask variable `name`; asked often, it looks once a second.
+    It changes the value of the Dask variable `name` while it lives; asked often, this looks once a second.
     """
 
     name: str
     seconds: float
     _over: bool = field(default=False, init=False)
-    _sign: object = field(default=None, init=False)
+    _value: object = field(default=None, init=False)
     _changed: float = field(default=0.0, init=False)
     _looked: float = field(default=0.0, init=False)
 
@@ -261,30 +225,30 @@ class Lease:
             return self._over
         self._looked = now
         self._changed = self._changed or now
-        sign = self._look()
-        if sign != self._sign:
-            self._sign, self._changed = sign, now
-        self._over = sign == STOP or now - self._changed > self.seconds
+        value = self._look()
+        if value != self._value:
+            self._value, self._changed = value, now
+        self._over = value == STOP or now - self._changed > self.seconds
         return self._over
 
     def _look(self) -> object:
         try:
             value: object = _distributed().Variable(self.name).get(timeout=5)
-        except (OSError, RuntimeError, ValueError, asyncio.TimeoutError, asyncio.CancelledError):
-            return self._sign
+        except FAULTS:
+            return self._value
         return value
 
 
-def join(job: Job, lease: Lease) -> str | None:
+def join(job: Job, stop: CommandGone) -> StudyError | None:
     """What a process of the cluster does: search until the study is complete (None), or say why it cannot."""
     worker = _distributed().get_worker()
     while not _one_at_a_time.acquire(timeout=1):
-        if lease():
-            return STOPPED
+        if stop():
+            return None
     try:
-        run_worker(dataclasses.replace(job, threads=worker.state.nthreads), lease)
+        run_worker(dataclasses.replace(job, threads=worker.state.nthreads), stop)
     except SchedoptError as error:
-        return f"{worker.address}: {error}"
+        return StudyError(f"{worker.address}: {error}")
     finally:
         _one_at_a_time.release()
-    return STOPPED if lease() else None
+    return None

@@ -5,17 +5,29 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from schedopt.errors import StudyError
 from schedopt.search.study import changed_versions
 from schedopt.storage.faults import STORAGE_FAULTS, one_line, set_hurried, storage_fault
-from schedopt.storage.opening import shown, start_lock
-from schedopt.storage.owners import is_dead, owner, release, release_dead, release_own, retry
+from schedopt.storage.locks import backend, start_lock
+from schedopt.storage.owners import (
+    Releaser,
+    is_dead,
+    is_unowned,
+    lost_references,
+    owner,
+    release,
+    release_own,
+    retry,
+)
+from schedopt.storage.urls import shown, sqlite_file
 
 MAX_FAILURES_IN_A_ROW = 3
 """After so many failed trials one behind the other the fault is not the trial's."""
@@ -23,9 +35,25 @@ MAX_FAILURES_IN_A_ROW = 3
 WAIT_SECONDS = 0.5
 """Pause before looking again whether the trials that others run have finished."""
 
+DELETED = "the database was deleted while the study ran; the same command starts it anew"
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
 log = logging.getLogger("schedopt")
 
 Objective = Callable[[optuna.Trial], float | Sequence[float]]
+Stop = Callable[[], bool]
+
+
+@contextlib.contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """In here Optuna's log is silent: what goes wrong is raised, or reported in a line of our own."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def work(
@@ -33,101 +61,195 @@ def work(
     objective: Objective,
     trials: int,
     *,
-    on_trial: Callable[[], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    on_trial: Callable[[], None] = lambda: None,
+    stop: Stop = lambda: False,
 ) -> None:
     """Run trials until `trials` are finished (complete or pruned) in `study`, whoever ran them.
 
     Any number of processes may do so at once: a trial is started only while finished and running ones are
-    fewer than `trials`, and what dies is tried again.
+    fewer than `trials`, and what dies is tried again. The trials of the reference schedules are run again until they
+    are complete, beyond `trials` where need be.
 
     Raises:
         StudyError: several of this worker's trials failed one behind the other, or the storage is gone.
         KeyboardInterrupt: as it comes; the trial in flight is queued again first.
     """
-    failures = 0
-    last = ""
     set_hurried(False)
-
-    def after(study: optuna.Study, trial: FrozenTrial) -> None:
-        nonlocal failures, last
-        failed = trial.state == TrialState.FAIL
-        failures = failures + 1 if failed else 0
-        last = str(trial.user_attrs.get("failure", "no reason given")) if failed else ""
-        if on_trial is not None:
-            on_trial()
-
+    worker = _Worker(study, objective, trials, on_trial)
     try:
-        release_own(study)
-        notes: dict[str, Any] = {"owner": owner()}
-        if changed := changed_versions(study):
-            notes["versions"] = changed
-        while not stop() and not _is_exhausted(study):
-            release_dead(study)
-            if _count(study, TrialState.COMPLETE, TrialState.PRUNED) >= trials and not _unowned(study):
-                return
-            if not _start_one(study, objective, trials, after, notes):
+        worker.begin()
+        while not stop() and not worker.is_done():
+            if not worker.start_one():
                 time.sleep(WAIT_SECONDS)
-            if failures >= MAX_FAILURES_IN_A_ROW:
-                raise StudyError(f"study {study.study_name}: {failures} trials failed in a row, the last: {last}")
     except KeyboardInterrupt:
         release_interrupted(study)
         raise
     except STORAGE_FAULTS as error:
+        worker.check_there()
         raise StudyError(storage_lost(study, error)) from None
 
 
 def release_interrupted(study: optuna.Study) -> None:
     """Queue again what this process, and those of this machine that have ended, left running.
 
-    A storage that does not answer is not waited for: whoever goes on with the study sees that the owner is gone.
+    A storage that does not answer is not waited for: the next run sees that the owner is gone.
     """
-    backend: Any = getattr(study._storage, "_backend", study._storage)
     mine = owner()
 
     def is_lost(trial: FrozenTrial) -> bool:
         # Between a trial's start and its owner's note the lock is held: one without a note was cut off there.
-        whose = trial.user_attrs.get("owner", mine)
+        whose = trial.user_attrs.get("owner", mine if is_unowned(trial) else "")
         return whose == mine or is_dead(whose)
 
     set_hurried(True)
-    with contextlib.suppress(*STORAGE_FAULTS, StudyError), start_lock(backend, study.study_name):
+    with contextlib.suppress(*STORAGE_FAULTS, StudyError), start_lock(study._storage, study.study_name):
         release(study, is_lost, "interrupted", retry)
 
 
 def storage_lost(study: optuna.Study, error: BaseException) -> str:
     """The line for a storage that failed for good."""
-    backend: Any = getattr(study._storage, "_backend", study._storage)
+    url = backend(study._storage).url
     return (
-        f"{shown(backend.url)}: the storage failed: {one_line(error)}."
+        f"{shown(url)}: the storage failed: {one_line(error, url)}."
         " Finished trials are kept; mend it and run the same command again"
     )
 
 
-def _start_one(
-    study: optuna.Study,
-    objective: Objective,
-    trials: int,
-    after: Callable[[optuna.Study, FrozenTrial], None],
-    notes: dict[str, Any],
-) -> bool:
-    """Run one trial that carries `notes`, unless those that others run may be enough; whether one was run."""
-    backend: Any = getattr(study._storage, "_backend", study._storage)
-    with start_lock(backend, study.study_name) as leave:
-        taken = _count(study, TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        if taken >= trials:
+@dataclass
+class _Worker:
+    """The loop's state: the trial in flight, failures in a row, and when trials without an owner were first seen."""
+
+    study: optuna.Study
+    objective: Objective
+    trials: int
+    on_trial: Callable[[], None]
+    failures: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
+    running: int | None = None
+    file: tuple[int, int] | None = None
+    releaser: Releaser = field(default_factory=Releaser)
+
+    def begin(self) -> None:
+        """Release what this process has left behind, and note what its trials will carry."""
+        self.file = _file_of(self.study)
+        release_own(self.study)
+        self.notes = {"owner": owner()}
+        if changed := changed_versions(self.study):
+            self.notes["versions"] = changed
+
+    def is_done(self) -> bool:
+        """Whether the study has its trials, after the dead ones and lost references were queued again."""
+        self.check_there()
+        self.releaser.release_dead(self.study)
+        trials = self.study.get_trials(deepcopy=False)
+        if lost_references(trials):
+            # Several may see it: one queues them.
+            with start_lock(self.study._storage, self.study.study_name):
+                for trial in lost_references(self.study.get_trials(deepcopy=False)):
+                    retry(self.study, trial)
             return False
-        try:
-            study.optimize(_guarded(study, objective, leave, notes), n_trials=1, catch=(Exception,), callbacks=[after])
-        except (AssertionError, UnboundLocalError) as error:
-            # Optuna trips over a trial whose end it could not write, or not even read again.
-            if _was_interrupt(error):
-                raise KeyboardInterrupt from None
-            fault = storage_fault(error)
-            if fault is None:
+        if _references_open(trials):
+            return False
+        finished = sum(trial.state in FINISHED for trial in trials)
+        unowned = any(trial.state == TrialState.RUNNING and is_unowned(trial) for trial in trials)
+        return (finished >= self.trials and not unowned) or is_exhausted(self.study)
+
+    def start_one(self) -> bool:
+        """Run one trial, unless those that others run may be enough; whether one was run.
+
+        Raises:
+            StudyError: it was the last of several that failed.
+        """
+        with start_lock(self.study._storage, self.study.study_name) as leave:
+            trials = self.study.get_trials(deepcopy=False)
+            taken = sum(trial.state in (*FINISHED, TrialState.RUNNING) for trial in trials)
+            if taken >= self.trials and not _references_waiting(trials):
+                return False
+            self.running = None
+            try:
+                self.study.optimize(self._guarded(leave), n_trials=1, catch=(Exception,), callbacks=[self._after])
+            except Exception as error:
+                self._explain(error)
+        return True
+
+    def _guarded(self, leave: Callable[[], None]) -> Objective:
+        """The objective; it notes whose trial it is, lets others start theirs, and notes why it failed."""
+
+        def guarded(trial: optuna.Trial) -> float | Sequence[float]:
+            self.running = trial._trial_id
+            try:
+                for name, value in self.notes.items():
+                    trial.set_user_attr(name, value)
+            finally:
+                leave()
+            try:
+                return self.objective(trial)
+            except KeyboardInterrupt:
+                self._put_back(trial)
                 raise
+            except (optuna.TrialPruned, UpdateFinishedTrialError, *STORAGE_FAULTS):
+                raise
+            except Exception as error:
+                log.debug("trial %d failed", trial.number, exc_info=True)
+                trial.set_user_attr("failure", " ".join(f"{type(error).__name__}: {error}".split())[:500])
+                raise
+
+        return guarded
+
+    def _put_back(self, trial: optuna.Trial) -> None:
+        set_hurried(True)
+        with contextlib.suppress(UpdateFinishedTrialError, *STORAGE_FAULTS):
+            trial.set_user_attr("failure", "interrupted")
+            retry(self.study, self.study._storage.get_trial(trial._trial_id))
+
+    def _after(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        failed = trial.state == TrialState.FAIL
+        self.failures = self.failures + 1 if failed else 0
+        self.on_trial()
+        if self.failures >= MAX_FAILURES_IN_A_ROW:
+            last = trial.user_attrs.get("failure", "no reason given")
+            raise StudyError(f"study {study.study_name}: {self.failures} trials failed in a row, the last: {last}")
+
+    def _explain(self, error: Exception) -> None:
+        """Raise what is behind an error of `optimize`: Optuna stumbles over a trial whose end it could not write, or
+        not even read again. A trial that another process has ended is dropped."""
+        if isinstance(error, (StudyError, *STORAGE_FAULTS)):
+            raise error
+        if _was_interrupt(error):
+            raise KeyboardInterrupt from None
+        fault = storage_fault(error)
+        if fault is not None:
             raise fault from fault.__cause__
-    return True
+        if self.running is None or not isinstance(error, (ValueError, UpdateFinishedTrialError)):
+            raise error
+        trial = self.study._storage.get_trial(self.running)
+        if not trial.state.is_finished():
+            raise error
+        log.warning("trial %d is dropped: this process was silent for so long that another one took over", trial.number)
+
+    def check_there(self) -> None:
+        """Raise where the database's file was deleted: SQLite would write to what is left of it without an error."""
+        if self.file is not None and self.file != _file_of(self.study):
+            raise StudyError(f"{shown(backend(self.study._storage).url)}: {DELETED}")
+
+
+def _file_of(study: optuna.Study) -> tuple[int, int] | None:
+    """What tells a SQLite database's file from another one of the same name; None where there is none."""
+    path = sqlite_file(backend(study._storage).url)
+    if path is None or not path.exists():
+        return None
+    state = path.stat()
+    return state.st_dev, state.st_ino
+
+
+def _references_waiting(trials: Sequence[FrozenTrial]) -> bool:
+    return any(trial.state == TrialState.WAITING and "role" in trial.user_attrs for trial in trials)
+
+
+def _references_open(trials: Sequence[FrozenTrial]) -> bool:
+    return any(
+        trial.state in (TrialState.WAITING, TrialState.RUNNING) and "role" in trial.user_attrs for trial in trials
+    )
 
 
 def _was_interrupt(error: BaseException | None) -> bool:
@@ -137,46 +259,7 @@ def _was_interrupt(error: BaseException | None) -> bool:
     return error is not None
 
 
-def _guarded(study: optuna.Study, objective: Objective, leave: Callable[[], None], notes: dict[str, Any]) -> Objective:
-    """`objective` that says whose trial it is, lets others start theirs, and notes why it failed."""
-
-    def guarded(trial: optuna.Trial) -> float | Sequence[float]:
-        try:
-            for name, value in notes.items():
-                trial.set_user_attr(name, value)
-        finally:
-            leave()
-        try:
-            return objective(trial)
-        except optuna.TrialPruned:
-            raise
-        except KeyboardInterrupt:
-            set_hurried(True)
-            with contextlib.suppress(*STORAGE_FAULTS):
-                trial.set_user_attr("failure", "interrupted")
-                retry(study, study._storage.get_trial(trial._trial_id))
-            raise
-        except STORAGE_FAULTS:
-            raise
-        except Exception as error:
-            log.debug("trial %d failed", trial.number, exc_info=True)
-            trial.set_user_attr("failure", " ".join(f"{type(error).__name__}: {error}".split())[:500])
-            raise
-
-    return guarded
-
-
-def _count(study: optuna.Study, *states: TrialState) -> int:
-    return len(study.get_trials(deepcopy=False, states=states))
-
-
-def _unowned(study: optuna.Study) -> bool:
-    """Whether a running trial has not said whose it is: just started, or left by a process that died just then."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return any("owner" not in trial.user_attrs for trial in running)
-
-
-def _is_exhausted(study: optuna.Study) -> bool:
+def is_exhausted(study: optuna.Study) -> bool:
     """Whether the sampler is a grid of which no point is left."""
     exhausted: Callable[[optuna.Study], bool] = getattr(study.sampler, "is_exhausted", lambda _: False)
     return exhausted(study)

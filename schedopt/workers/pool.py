@@ -1,4 +1,4 @@
-"""Several workers on one study: processes of this machine (joblib's loky), each running `loop.work`.
+"""Several workers on one study: processes of this machine, each running `loop.work`.
 
 What a worker does is the same on a Dask cluster (`schedopt.workers.dask`): load the model, have the excerpts, check
 that they are the study's, and add trials until the study is complete or `stop` says so.
@@ -8,43 +8,40 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
-import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+import functools
+import logging
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from pickle import PicklingError
-from typing import Any
+from pathlib import Path
 
-import joblib
 import optuna
 import torch
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from schedopt.config import DataSection, SeparatorSection, StoreSection, StudyConfig, StudySection
 from schedopt.errors import SchedoptError, StudyError
 from schedopt.evaluation import Passes, refinement_of
-from schedopt.processes import ParentGone, Task, in_processes, threads_each
 from schedopt.schedules import Schedule
 from schedopt.search.objective import Objective
 from schedopt.search.pruners import make_pruner
 from schedopt.search.samplers import make_sampler
 from schedopt.search.study import check_same, identity, study_name
-from schedopt.search.workbench import KILLED, Workbench
+from schedopt.search.workbench import Workbench
 from schedopt.storage.faults import set_hurried
 from schedopt.storage.opening import open_storage
-from schedopt.types import Excerpt
-from schedopt.workers.loop import release_interrupted, work
+from schedopt.storage.owners import is_dead, owner
+from schedopt.workers.loop import Stop, quiet_optuna, release_interrupted, work
+from schedopt.workers.processes import Processes, threads_each
+from schedopt.workers.scratch import scratch_folder
 
-Stop = Callable[[], bool]
-"""Asked between excerpts: whether the worker is to end. It crosses to the worker's process."""
+log = logging.getLogger("schedopt")
 
 
 @dataclass(frozen=True)
 class Job:
     """What a worker is told; `settings` is the study's config as JSON.
 
-    `excerpts` (packed) and `scores` are what the command knows already; without excerpts the worker cuts them itself.
+    `excerpts` (a file) and `scores` are what the command knows already; without excerpts the worker cuts them itself.
     A cluster writes the `repr` of such things to its logs, so the settings (they may hold a password) are not in it.
     """
 
@@ -53,7 +50,7 @@ class Job:
     threads: int
     trust_pickle: bool
     settings: str = field(repr=False)
-    excerpts: Sequence[dict[str, Any]] | None = field(default=None, repr=False)
+    excerpts: str | None = None
     scores: Mapping[Hashable, float] = field(default_factory=dict, repr=False)
 
 
@@ -62,16 +59,14 @@ class Pool:
     """`config.study.workers` processes of this machine.
 
     CPU threads are divided among the workers; with several GPUs each worker takes the next one. The excerpts lie in
-    memory once for all of them. A worker that dies takes at most the trials in flight with it: they are queued again
-    and the pool starts anew.
+    memory once for all of them (`excerpts` is the file that they map). A worker that is killed takes the trial in
+    flight with it: it is queued again, and a new worker starts.
     """
 
     bench: Workbench
+    processes: Processes
+    excerpts: Path
     trust_pickle: bool = False
-
-    def __post_init__(self) -> None:
-        # Once: joblib knows an array that it has shared by the object.
-        self._excerpts = [excerpt.packed() for excerpt in self.bench.excerpts]
 
     def rehearse(self, objective: Objective, target: str, schedules: Sequence[Schedule]) -> None:
         """Let the workers score `schedules`, each on its part of the excerpts, into the store of `objective`.
@@ -80,12 +75,15 @@ class Pool:
             StudyError: a worker gave up (its reason), or workers keep dying.
         """
         units = range(len(objective.units))
-        tasks = [
-            joblib.delayed(_rehearse)(job, self._stop(), schedules, units[share :: self._workers])
-            for share, job in enumerate(self._jobs(target))
-        ]
         first = objective.evaluators[0]
-        for scores, passes in self._run(tasks, lambda: None):
+        jobs = self._jobs(target)
+        answers = self.processes.run(
+            [(_rehearse, (job, self._stop(), schedules, units[n :: len(jobs)])) for n, job in enumerate(jobs)]
+        )
+        for answer in answers:
+            if isinstance(answer, StudyError):
+                raise answer
+            scores, passes = answer
             self.bench.store.scores.update(scores)
             # To be asked for again, by the one who wants the outcome: these were not saved then.
             first.passes.run += passes.run
@@ -94,46 +92,76 @@ class Pool:
     def work(self, study: optuna.Study, target: str, report: Callable[[], None]) -> None:
         """Search until `study` has its trials; `report` is called every second.
 
+        A worker that gives up leaves the study to the others.
+
         Raises:
-            StudyError: a worker gave up (its reason), or workers keep dying.
+            StudyError: all workers gave up (the first one's reason), or keep dying.
             KeyboardInterrupt: as it comes, after the workers were ended and their trials queued again.
         """
         set_hurried(False)
         try:
-            self._run([joblib.delayed(run_worker)(job, self._stop()) for job in self._jobs(target)], report)
+            answers = self.processes.run([(run_worker, (job, self._stop())) for job in self._jobs(target)], report)
         except BaseException:
             release_interrupted(study)
             raise
-
-    @property
-    def _workers(self) -> int:
-        return self.bench.config.study.workers
+        check_answers(answers)
 
     def _stop(self) -> Stop:
-        return ParentGone(os.getpid())
+        """True once this process was killed: nobody could end the workers then."""
+        return functools.partial(is_dead, owner())
 
     def _jobs(self, target: str) -> list[Job]:
-        config, threads = self.bench.config, threads_each(self._workers)
-        settings, scores = config.model_dump_json(), dict(self.bench.store.scores)
+        config = self.bench.config
+        workers, settings, scores = config.study.workers, config.model_dump_json(), dict(self.bench.store.scores)
         return [
-            Job(target, device, threads, self.trust_pickle, settings, self._excerpts, scores)
-            for device in devices_for(self._workers, config.separator.device)
+            Job(target, device, threads_each(workers), self.trust_pickle, settings, str(self.excerpts), scores)
+            for device in devices_for(workers, config.separator.device)
         ]
 
-    def _run(self, tasks: Sequence[Task], tick: Callable[[], None]) -> list[Any]:
+
+@contextlib.contextmanager
+def open_pool(bench: Workbench, *, trust_pickle: bool = False) -> Iterator[Pool]:
+    """The workers for the studies of `bench`; they end with this.
+
+    Raises:
+        StudyError: there is no room for the file of excerpts.
+    """
+    workers = bench.config.study.workers
+    threads = str(threads_each(workers))
+    # Threads that wait for one another by spinning would take the cores from the other workers.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+    with contextlib.ExitStack() as stack:
         try:
-            return in_processes(tasks, self._workers, tick)
-        except TerminatedWorkerError as error:
-            raise StudyError(KILLED) from error
-        except PicklingError as error:
-            # Loky hides behind it what joblib met when it wrote the arrays down.
-            if os.strerror(errno.ENOSPC) not in str(error.__cause__):
-                raise
-            size = sum(fields["references"].nbytes for fields in self._excerpts) / 2**30
+            path = stack.enter_context(scratch_folder()) / "excerpts.pt"
+            with path.open("wb") as file:
+                torch.save(list(bench.excerpts), file)
+        except (OSError, RuntimeError) as error:
+            size = sum(excerpt.references.nbytes for excerpt in bench.excerpts) / 2**30
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             raise StudyError(
-                f"no room to share {size:.1f} GiB of excerpts with the workers; "
-                "set JOBLIB_TEMP_FOLDER to a folder that has it"
+                f"no room to share {size:.1f} GiB of excerpts with the workers ({reason});"
+                " set TMPDIR to a folder that has it"
             ) from None
+        processes = Processes(workers, environment)
+        stack.callback(processes.end)
+        yield Pool(bench, processes, path, trust_pickle)
+
+
+def check_answers(answers: Sequence[SchedoptError | None], where: str = "") -> None:
+    """Report the workers that gave up; raise the first one's reason if none has reached the study's end."""
+    reasons = [answer for answer in answers if answer is not None]
+    if reasons and len(reasons) == len(answers):
+        raise StudyError(f"{where}{reasons[0]}")
+    for reason in reasons:
+        log.warning("a worker gave up: %s", reason)
+
+
+def devices_for(workers: int, device: str) -> Sequence[str]:
+    """The device of each worker: what the study file says, dealt out over the GPUs where there are several."""
+    count = torch.cuda.device_count()
+    if device in ("auto", "cuda") and count > 1:
+        return [f"cuda:{index % count}" for index in range(workers)]
+    return [device] * workers
 
 
 def _rehearse(
@@ -145,17 +173,9 @@ def _rehearse(
     with contextlib.suppress(KeyboardInterrupt):  # from between two excerpts; nobody is there to be answered
         objective.rehearse(schedules, units)
     # The store may hold the trials of other targets too.
-    mine = {astuple(evaluator.refinement) for evaluator in objective.evaluators}
+    mine = {evaluator.refinement for evaluator in objective.evaluators}
     scores = {key: score for key, score in bench.store.scores.items() if refinement_of(key) in mine}
     return scores, objective.passes() - before
-
-
-def devices_for(workers: int, device: str) -> Sequence[str]:
-    """The device of each worker: what the study file says, dealt out over the GPUs where there are several."""
-    count = torch.cuda.device_count()
-    if device in ("auto", "cuda") and count > 1:
-        return [f"cuda:{index % count}" for index in range(workers)]
-    return [device] * workers
 
 
 def run_worker(job: Job, stop: Stop) -> None:
@@ -165,15 +185,16 @@ def run_worker(job: Job, stop: Stop) -> None:
         StudyError: the study, the model or the excerpts cannot be used here, or trials keep failing; one line.
     """
     try:
-        bench, objective = _begin(job, stop)
-        study = optuna.load_study(
-            study_name=study_name(bench.config, job.target),
-            storage=open_storage(bench.config.study.storage, create=False),
-            sampler=make_sampler(bench.config),
-            pruner=make_pruner(bench.config.search.pruner, len(objective.units)),
-        )
-        check_same(study, identity(bench.config, job.target, bench.separator, bench.excerpts))
-        work(study, objective, bench.config.study.trials, stop=stop)
+        with quiet_optuna():
+            bench, objective = _begin(job, stop)
+            study = optuna.load_study(
+                study_name=study_name(bench.config, job.target),
+                storage=open_storage(bench.config.study.storage, create=False),
+                sampler=make_sampler(bench.config),
+                pruner=make_pruner(bench.config.search.pruner, len(objective.units)),
+            )
+            check_same(study, identity(bench.config, job.target, bench.separator, bench.excerpts))
+            work(study, objective, bench.config.study.trials, stop=stop)
     except KeyboardInterrupt:
         # It came from between two excerpts, and `work` has put the trial back.
         return
@@ -185,7 +206,6 @@ def run_worker(job: Job, stop: Stop) -> None:
 def _begin(job: Job, stop: Stop) -> tuple[Workbench, Objective]:
     """What the worker needs for its job; it raises `KeyboardInterrupt` after an excerpt where it is to `stop`."""
     torch.set_num_threads(job.threads)
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     config = StudyConfig.model_validate_json(job.settings)
     separator = config.separator.model_copy(update={"device": job.device})
 
@@ -194,22 +214,22 @@ def _begin(job: Job, stop: Stop) -> tuple[Workbench, Objective]:
             raise KeyboardInterrupt
 
     settings = (separator, config.data, config.store)
-    bench = materials(*(part.model_dump_json() for part in settings), job.trust_pickle, cut=job.excerpts is None)
+    bench = materials(*(part.model_dump_json() for part in settings), job.trust_pickle, job.excerpts)
     bench = dataclasses.replace(bench, config=config)
-    if job.excerpts is not None:
-        # Anew for every job: the memory that the last one's lay in is then free.
-        bench = dataclasses.replace(bench, excerpts=[Excerpt.unpacked(fields) for fields in job.excerpts])
     bench.store.scores.update(job.scores)
     return bench, bench.objective(job.target, end_here, note=False)
 
 
 @lru_cache(maxsize=1)
-def materials(separator: str, data: str, store: str, trust_pickle: bool, *, cut: bool) -> Workbench:
-    """Model, store and (with `cut`) excerpts, once a process whatever its studies; the rest are sections as JSON."""
+def materials(separator: str, data: str, store: str, trust_pickle: bool, excerpts: str | None = None) -> Workbench:
+    """Model, store and excerpts (cut, or mapped from the file `excerpts`), once a process whatever its studies; the
+    rest are sections as JSON."""
     config = StudyConfig(
         study=StudySection(name="any"),
         separator=SeparatorSection.model_validate_json(separator),
         data=DataSection.model_validate_json(data),
         store=StoreSection.model_validate_json(store),
     )
-    return Workbench.prepare(config, trust_pickle=trust_pickle, excerpts=None if cut else ())
+    # The file is this user's own, in a folder that nobody else can write.
+    found = None if excerpts is None else torch.load(excerpts, mmap=True, weights_only=False)
+    return Workbench.prepare(config, trust_pickle=trust_pickle, excerpts=found)

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
 
 import optuna
 from optuna.storages import BaseStorage
@@ -23,10 +22,13 @@ from schedopt.search.study import Summary, create_or_load, identity, study_name,
 from schedopt.search.watcher import Silent, Watcher
 from schedopt.search.workbench import Workbench
 from schedopt.storage.faults import STORAGE_FAULTS, one_line
-from schedopt.storage.opening import open_storage, shown, start_lock
-from schedopt.workers.dask import connect
-from schedopt.workers.loop import work
-from schedopt.workers.pool import Pool
+from schedopt.storage.locks import start_lock
+from schedopt.storage.opening import open_storage
+from schedopt.storage.owners import lost_references
+from schedopt.storage.urls import shown
+from schedopt.workers.dask import Cluster, connect
+from schedopt.workers.loop import quiet_optuna, work
+from schedopt.workers.pool import Pool, open_pool
 
 
 def run(
@@ -41,50 +43,42 @@ def run(
     Raises:
         SchedoptError: model, data or storage cannot be used, the stored study differs, or trials keep failing.
     """
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     watcher = watcher or Silent()
-    storage = open_storage(config.study.storage)
-    make_folder(config)
-    with contextlib.ExitStack() as stack:
+    with quiet_optuna(), contextlib.ExitStack() as stack:
+        storage = open_storage(config.study.storage)
+        make_folder(config)
         # A cluster is asked before the model is loaded, which takes a while.
-        several: Several | None = None
-        if dask:
-            several = stack.enter_context(connect(dask, config, trust_pickle=trust_pickle))
-        bench = Workbench.prepare(config, trust_pickle=trust_pickle, workers=1 if several else config.study.workers)
-        if several is None and config.study.workers > 1:
-            several = Pool(bench, trust_pickle)
+        workers: Workers | None = None
+        if dask is not None:
+            workers = stack.enter_context(connect(dask, config, trust_pickle=trust_pickle))
+        bench = Workbench.prepare(config, trust_pickle=trust_pickle, workers=1 if workers else config.study.workers)
+        if workers is None and config.study.workers > 1:
+            workers = stack.enter_context(open_pool(bench, trust_pickle=trust_pickle))
         try:
-            return [_run_one(bench, storage, target, watcher, several) for target in config.refinement.targets]
+            return [_run_one(bench, storage, target, watcher, workers) for target in config.refinement.targets]
         except STORAGE_FAULTS as error:
-            raise StudyError(f"{shown(config.study.storage)}: the storage failed: {one_line(error)}") from None
+            url = config.study.storage
+            raise StudyError(f"{shown(url)}: the storage failed: {one_line(error, url)}") from None
 
 
-class Several(Protocol):
-    """Several processes that search together."""
-
-    def rehearse(self, objective: Objective, target: str, schedules: Sequence[Schedule]) -> None:
-        """Score `schedules` into the store of `objective`."""
-        ...
-
-    def work(self, study: optuna.Study, target: str, report: Callable[[], None]) -> None:
-        """Search until the study of `target` has its trials, calling `report` now and then."""
-        ...
+Workers = Pool | Cluster
+"""Processes that search together."""
 
 
-def _run_one(bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, several: Several | None) -> Summary:
+def _run_one(bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, workers: Workers | None) -> Summary:
     config, url = bench.config, shown(bench.config.study.storage)
     objective = bench.objective(target, watcher.excerpt)
-    rehearse = None if several is None else functools.partial(several.rehearse, objective, target)
+    rehearse = None if workers is None else functools.partial(workers.rehearse, objective, target)
     study = open_study(bench, objective, storage, target, rehearse)
     summary = summarize(study, url)
     watcher.study(summary, config.study.trials)
-    if summary.finished >= config.study.trials:
+    if summary.finished >= config.study.trials and not lost_references(study.get_trials(deepcopy=False)):
         return summary
     report = functools.partial(_report, study, url, watcher)
-    if several is None:
+    if workers is None:
         work(study, objective, config.study.trials, on_trial=report)
     else:
-        several.work(study, target, report)
+        workers.work(study, target, report)
     return summarize(study, url)
 
 
@@ -105,9 +99,8 @@ def open_study(
         StudyError: a study of this name is there and differs.
     """
     config, name = bench.config, study_name(bench.config, target)
-    backend: Any = storage
     # Two people may start the same new study at the same moment: one makes it, the other finds it made.
-    with start_lock(backend, name):
+    with start_lock(storage, name):
         study = create_or_load(
             storage,
             name,
@@ -123,7 +116,7 @@ def open_study(
         outcome, outcome_of_zeros = objective.outcome(authors_line), objective.outcome(unscheduled)
         cost = (objective.passes() - before).attributes(time.perf_counter() - began)
         # Scored outside the lock, since it takes passes: both may score it, and one writes it.
-        with start_lock(backend, name):
+        with start_lock(storage, name):
             if "baseline" not in study.user_attrs:
                 study.set_user_attr("zeros", {"value": outcome_of_zeros.value, **outcome_of_zeros.attributes()})
                 _note_references(study, objective, authors_line, outcome)

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 from schedopt.cli import call
-from schedopt.errors import StudyError
-from schedopt.search.export import check_writable, write_text
 from tests.proof.schedules import write_bench, write_schedule
 from tests.studies import write_study
 
@@ -60,14 +58,3 @@ def test_a_run_whose_schedule_file_cannot_be_written_runs_no_trial(tmp_path: Pat
 def test_an_empty_name_is_wrong_usage(argv: list[str], capsys: Capture) -> None:
     assert call(argv) == 2
     assert "it is empty; name a file or folder" in capsys.readouterr().err
-
-
-def test_looking_leaves_nothing_behind(tmp_path: Path) -> None:
-    check_writable(tmp_path / "new" / "x.json")
-    assert list((tmp_path / "new").iterdir()) == []
-    write_text(tmp_path / "x.json", "old")
-    check_writable(tmp_path / "x.json")
-    assert (tmp_path / "x.json").read_text() == "old"
-    for name in ("a\0b", "x" * 300):
-        with pytest.raises(StudyError, match="cannot be written"):
-            check_writable(tmp_path / name)

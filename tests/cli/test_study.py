@@ -87,9 +87,9 @@ def test_the_schedule_file(finished: Path, capsys: Capture) -> None:
     assert schedule["steps"] == len(schedule["betas"]) <= 3
     assert call(["export", str(finished), "--format", "csv"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "target,step,beta"
-    output = finished.parent / "out" / "table.toml"
-    assert call(["export", str(finished), "--format", "toml", "-o", str(output)]) == 0
-    assert "betas = [" in output.read_text()
+    output = finished.parent / "out" / "table.csv"
+    assert call(["export", str(finished), "--format", "csv", "-o", str(output)]) == 0
+    assert output.read_text().startswith("target,step,beta\nvocals,1,")
 
 
 def test_status(finished: Path, capsys: Capture) -> None:

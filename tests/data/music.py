@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ def tone(seconds: float, hz: float, rate: int = 44_100, channels: int = 2, level
     return np.asarray(level * np.sin(2 * np.pi * hz * time)[:, None] * np.array([1.0, 0.5])[:channels])
 
 
-def write(path: Path, samples: FloatArray, rate: int = 44_100, subtype: str | None = None) -> Path:
+def write(path: Path, samples: npt.NDArray[np.floating[Any]], rate: int = 44_100, subtype: str | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, rate, subtype=subtype)
     return path

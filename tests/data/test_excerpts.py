@@ -31,7 +31,9 @@ class Song:
     parts: Parts
     seconds: float
     name: str = "song"
+    stems: tuple[str, ...] = STEMS
     reads: list[tuple[float, float]] = field(default_factory=list)
+    closed: int = 0
 
     def read(self, start: float, seconds: float) -> torch.Tensor:
         self.reads.append((start, seconds))
@@ -41,6 +43,13 @@ class Song:
                 audio[STEMS.index(stem), :, round(begin * 44_100) : round(end * 44_100)] = level
         first = round(start * 44_100)
         return audio[..., first : first + round(seconds * 44_100)].clone()
+
+    def close(self) -> None:
+        self.closed += 1
+
+    @property
+    def location(self) -> str:
+        return f"songs/{self.name}"
 
 
 def everywhere(seconds: float, level: float = 0.1) -> dict[str, list[tuple[float, float, float]]]:
@@ -173,12 +182,12 @@ def test_the_fingerprint_follows_the_samples() -> None:
     assert len(fingerprint(0.1)) == 32
 
 
-def write_long(folder: Path, minutes: int) -> None:
-    """A track of `minutes` that sounds in its last ten seconds; its stems share one file."""
+def write_long(folder: Path, minutes: int, level: float = 0.0) -> None:
+    """A track of `minutes` at `level` that sounds in its last ten seconds; its stems share one file."""
     folder.mkdir(parents=True)
     with soundfile.SoundFile(folder / "drums.flac", "w", 44_100, 2) as file:
         for _ in range(6 * minutes - 1):
-            file.write(np.zeros((441_000, 2)))
+            file.write(np.full((441_000, 2), level))
         file.write(np.full((441_000, 2), 0.1))
     for stem in STEMS[1:]:
         os.link(folder / "drums.flac", folder / f"{stem}.flac")
@@ -200,3 +209,50 @@ def test_memory_does_not_grow_with_the_length_of_a_track(tmp_path: Path) -> None
     short, long = peak_bytes(f"folder:{tmp_path / 'short'}"), peak_bytes(f"folder:{tmp_path / 'long'}")
     assert long < short + 5e6, f"{short / 1e6:.0f} MB for 1 minute, {long / 1e6:.0f} MB for 4"
     assert long < 250e6
+
+
+def test_whole_tracks_are_excerpts_from_end_to_end(caplog: pytest.LogCaptureFixture) -> None:
+    long = SCAN_SLOTS / 10 + 3.21
+    songs = [
+        Song(everywhere(long) | {"bass": [(0, long / 5, 0.1)]}, long, "long"),
+        Song(everywhere(1.005), 1.005, "short"),
+    ]
+    first, second = cut_excerpts([*songs, Song({}, 2, "silent"), Song(everywhere(1), 0.01, "click")], "track")
+    assert (first.track, first.start, first.seconds) == ("long", 0.0, round(long * 44_100) / 44_100)
+    assert torch.equal(first.references, songs[0].read(0, long))
+    assert torch.equal(second.references, songs[1].read(0, 1.005))
+    assert first.audible == {"drums", "other", "vocals"}
+    assert second.audible == set(STEMS)
+    assert first.fingerprint != second.fingerprint
+    assert caplog.messages == [
+        "silent: no stem sounds anywhere (above -60 dBFS); left out",
+        "click: 0.010 s long, shorter than 0.1 s; left out",
+    ]
+
+
+def test_a_whole_track_and_an_excerpt_of_its_length_are_the_same() -> None:
+    song = Song(everywhere(3), 3)
+    (whole,), (cut,) = cut_excerpts([song], "track"), cut_excerpts([song], 3.0)
+    assert (whole.fingerprint, whole.audible, whole.name) == (cut.fingerprint, cut.audible, cut.name)
+
+
+def test_references_of_whole_tracks_take_no_memory_of_the_process(tmp_path: Path) -> None:
+    write_long(tmp_path / "music" / "song", 4, 0.1)
+    tracks = load_tracks(f"folder:{tmp_path / 'music'}", "search")
+    tracemalloc.start()
+    try:
+        (excerpt,) = cut_excerpts(tracks, "track")
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = excerpt.references.numel() * 4
+    assert size > 300e6
+    assert kept < 5e6
+    assert peak < 0.8 * size
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tracks_are_let_go_of_once_they_are_cut(workers: int) -> None:
+    songs = [Song(everywhere(2), 2, "a"), Song({}, 2, "b"), Song(everywhere(2), 2, "c")]
+    assert [excerpt.track for excerpt in cut_excerpts(songs, 1.0, workers=workers)] == ["a", "c"]
+    assert [song.closed for song in songs] == [1, 1, 1]

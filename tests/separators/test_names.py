@@ -123,7 +123,9 @@ def test_a_hub_model_is_checked_like_any_file(tmp_path: Path) -> None:
         "models: [a]\nweights: [[0, 1, 1, 1]]": "no model of the bag has a weight for drums",
         "models: [a]\nweights: [[.nan, 1, 1, 1]]": "weights are not 1 rows of 4 numbers",
         "models: [a, b]": "its models differ in stems",
-        "models: [a]\n#" + "x" * 70_000: "too large",
+        "models: [a]\n#" + "x" * 70_000: "larger than 64 KiB",
+        "models: &a [x]\nsegment: *a": "it holds an alias",
+        "models: [a]\nsegment: 1" + "0" * 5000: "not a readable YAML file",
         "models: [!!python/object/apply:os.getcwd []]": "not a readable YAML file",
         "models: [c]": "c.safetensors: not a readable safetensors file",
     }.items():
@@ -200,7 +202,7 @@ def test_pickles_with_trust(tmp_path: Path) -> None:
     chosen = load_separator(str(tmp_path / "def456"), device="cpu", trust_pickle=True)
     assert chosen.fingerprint == print_of(demucs(1))
     (tmp_path / "both.yaml").write_text("models: [abc123, def456]")
-    assert len(load_separator(str(tmp_path), device="cpu", trust_pickle=True)._bag.models) == 2
+    assert len(load_separator(str(tmp_path), device="cpu", trust_pickle=True).members) == 2
 
 
 def test_a_folder_of_safetensors_needs_no_trust(tmp_path: Path) -> None:

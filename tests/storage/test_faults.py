@@ -8,10 +8,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import optuna
+import psutil
 import pytest
 import sqlalchemy
 from optuna.trial import TrialState
@@ -30,7 +33,7 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "WAITS", (0.01, 0.01))
+    monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.05)
 
 
 def make(path: Path) -> optuna.Study:
@@ -67,10 +70,10 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             yield folder
     except PermissionError:
         (folder / "ballast").touch()
-        inner = opening._connect_sqlite
+        inner = opening._connect
 
-        def limited(url: sqlalchemy.URL, journal: str) -> optuna.storages.RDBStorage:
-            opened = inner(url, journal)
+        def limited(*arguments: Any) -> optuna.storages.RDBStorage:
+            opened = inner(*arguments)
 
             def limit(connection: sqlite3.Connection, *_: object) -> None:
                 pages = 120 if (folder / "ballast").exists() else 1_000_000
@@ -80,7 +83,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             opened.engine.dispose()
             return opened
 
-        monkeypatch.setattr(opening, "_connect_sqlite", limited)
+        monkeypatch.setattr(opening, "_connect", limited)
         yield folder
 
 
@@ -175,14 +178,19 @@ def test_a_database_broken_in_mid_study_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-MOUNTS = """\
-22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-40 22 0:40 / /home rw,relatime shared:2 - nfs4 server:/home rw,vers=4.2
-41 40 8:2 / /home/local rw,relatime - xfs /dev/sdb rw
-42 22 0:42 / /mnt/two\\040words rw - cifs //server/share rw
-43 22 0:43 / /scratch rw - tmpfs tmpfs rw
-44 22 0:44 / /scratch rw master:3 - lustre fs rw
-"""
+MOUNTS = (
+    ("/", "ext4"),
+    ("/home", "nfs4"),
+    ("/home/local", "xfs"),
+    ("/mnt/two words", "cifs"),
+    ("/scratch", "tmpfs"),
+    ("/scratch", "lustre"),
+)
+
+
+def mounted(*mounts: tuple[str, str]) -> Callable[..., list[SimpleNamespace]]:
+    """psutil's answer on a machine with these mounts."""
+    return lambda **_: [SimpleNamespace(mountpoint=place, fstype=kind) for place, kind in mounts]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +205,7 @@ MOUNTS = """\
     ],
 )
 def test_network_file_systems_are_recognised(folder: str, kind: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mounts, "_read_mounts", lambda: MOUNTS)
+    monkeypatch.setattr(psutil, "disk_partitions", mounted(*MOUNTS))
     assert mounts.network_file_system(Path(folder)) == kind
 
 
@@ -206,7 +214,7 @@ def test_on_a_network_file_system_there_is_a_warning_and_no_log(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(opening.log, "warning", lambda text, *values: said.append(text % values))
-    monkeypatch.setattr(mounts, "_read_mounts", lambda: f"1 0 0:1 / {tmp_path} rw - nfs4 server:/ rw")
+    monkeypatch.setattr(psutil, "disk_partitions", mounted((str(tmp_path), "nfs4")))
     opened = open_storage(f"sqlite:///{tmp_path}/s.db")
     open_storage(f"sqlite:///{tmp_path}/s.db", create=False)
     assert ["network file system (nfs4)" in line for line in said] == [True]

@@ -12,9 +12,9 @@ import sqlalchemy
 from sqlalchemy.exc import OperationalError
 
 from schedopt.errors import StudyError
-from schedopt.storage import faults
 from schedopt.storage.faults import is_passing, one_line, retried
-from schedopt.storage.opening import open_storage, shown
+from schedopt.storage.opening import open_storage
+from schedopt.storage.urls import shown
 
 
 def test_sqlite_has_a_write_ahead_log_and_waits(tmp_path: Path) -> None:
@@ -90,8 +90,7 @@ def fault(text: str) -> OperationalError:
     return OperationalError("SELECT 1", {}, Exception(text))
 
 
-def test_locks_are_waited_for_and_full_disks_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "WAITS", (0.0, 0.0, 0.0))
+def test_locks_are_waited_for_and_full_disks_are_not() -> None:
     calls = []
 
     def locked_twice() -> str:

@@ -18,7 +18,8 @@ from optuna.trial import TrialState
 from schedopt.cli import call
 from schedopt.errors import StudyError
 from schedopt.storage import faults
-from schedopt.storage.opening import open_storage, shown
+from schedopt.storage.opening import open_storage
+from schedopt.storage.urls import shown
 from schedopt.workers.loop import work
 from tests.servers import PASSWORD, Postgres, environment, wait_for
 from tests.studies import write_study
@@ -76,7 +77,6 @@ def test_a_restart_in_mid_study_loses_nothing_and_the_count_is_exact(
     server: Postgres, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once between two calls, and once so that calls meet a server that is not there yet."""
-    monkeypatch.setattr(faults, "WAITS", (0.1,) * 600)
     study = make(url)
     values: dict[int, float] = {}
     starting = threading.Thread(target=server.start)
@@ -99,7 +99,7 @@ def test_a_restart_in_mid_study_loses_nothing_and_the_count_is_exact(
 def test_a_server_that_stays_away_is_one_line_and_what_is_finished_is_kept(
     server: Postgres, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(faults, "WAITS", (0.01, 0.01))
+    monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.05)
     study = make(url)
 
     def objective(trial: optuna.Trial) -> float:
@@ -183,7 +183,7 @@ def test_the_start_lock_ends_with_its_connection(url: str) -> None:
 
 
 def hold_lock(url: str) -> None:
-    from schedopt.storage.opening import start_lock
+    from schedopt.storage.locks import start_lock
 
     with start_lock(open_storage(url), "s"):
         threading.Event().wait()

@@ -226,7 +226,7 @@ def test_made_names_do_no_harm() -> None:
 def test_mistakes_are_one_line(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "x.json").write_text("{}", encoding="utf-8")
     for arguments, says in (
-        (["none.json"], "none.json: there is no such file"),
+        (["none.json"], "none.json: there is no such benchmark"),
         ([str(tmp_path / "x.json")], "x.json: is no benchmark"),
         ([str(tmp_path / "x.json"), "--storage", "sqlite:///a.db"], "belong to a study file"),
         ([str(write_study(tmp_path)), "-o", "x.html"], "there is no such database"),

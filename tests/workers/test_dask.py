@@ -19,7 +19,7 @@ from schedopt.cli import call
 from schedopt.config import StudyConfig, StudySection
 from schedopt.errors import StudyError
 from schedopt.workers import dask
-from schedopt.workers.dask import STOP, Lease, connect
+from schedopt.workers.dask import STOP, CommandGone, connect
 from schedopt.workers.pool import Job, materials
 from tests.servers import Dask, free_port, wait_for
 from tests.studies import write_study
@@ -155,13 +155,13 @@ def test_workers_stop_when_told_to_or_when_the_command_is_gone(cluster: Dask) ->
         signs: Any = distributed.Variable("signs", client=client)  # type: ignore[no-untyped-call]
         signs.set(1)
         with client.as_current():
-            lease = Lease("signs", 0.4)
-            assert not lease()
+            gone = CommandGone("signs", 0.4)
+            assert not gone()
             signs.set(2)
-            wait_for(lambda: lease() or lease._sign == 2, 20)
-            assert lease._sign == 2
-            wait_for(lease, 20)
-            told = Lease("signs", 1000.0)
+            wait_for(lambda: gone() or gone._value == 2, 20)
+            assert gone._value == 2
+            wait_for(gone, 20)
+            told = CommandGone("signs", 1000.0)
             assert not told()
             signs.set(STOP)
             wait_for(told, 20)

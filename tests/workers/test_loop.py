@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 from optuna.trial import TrialState
 
@@ -20,6 +21,7 @@ from schedopt.errors import StudyError
 from schedopt.storage.opening import open_storage
 from schedopt.storage.owners import is_dead, owner
 from schedopt.workers.loop import work
+from tests.servers import wait_for
 
 
 def make(storage: Path) -> optuna.Study:
@@ -111,12 +113,12 @@ def test_owners() -> None:
     assert not is_dead(owner())
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     where, _, _ = owner().partition("|")
-    started = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
-    token = f"{where}|{child.pid}|{started}"
+    token = f"{where}|{child.pid}|{psutil.Process(child.pid).create_time() - psutil.boot_time():.2f}"
     assert not is_dead(token)
     assert is_dead(f"{where}|{child.pid}|1")
     assert not is_dead(f"another machine|{child.pid}|1")
     child.kill()
+    wait_for(lambda: is_dead(token))  # a zombie, whose number is still taken
     child.wait()
     assert is_dead(token)
 

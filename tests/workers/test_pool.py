@@ -7,9 +7,9 @@ import dataclasses
 import errno
 import os
 import signal
+import tempfile
 import threading
 from pathlib import Path
-from pickle import PicklingError
 
 import optuna
 import pytest
@@ -23,7 +23,7 @@ from schedopt.search.workbench import Workbench
 from schedopt.storage.opening import open_storage
 from schedopt.store import Store
 from schedopt.workers import pool
-from schedopt.workers.pool import Pool, devices_for
+from schedopt.workers.pool import devices_for, open_pool
 from schedopt.workers.run import open_study
 from tests.models import noise_excerpt
 from tests.servers import small_disk, wait_for
@@ -59,7 +59,8 @@ def test_two_workers_share_a_study_and_find_what_one_would(tmp_path: Path) -> No
 
     watcher = threading.Thread(target=wait_for, args=(kill_one, 300))
     watcher.start()
-    Pool(bench).work(study, "vocals", lambda: None)
+    with open_pool(bench) as workers:
+        workers.work(study, "vocals", lambda: None)
     watcher.join()
     states = [trial.state for trial in study.get_trials()]
     assert sum(state in FINISHED for state in states) == 60
@@ -81,7 +82,8 @@ def test_references_scored_by_several_cost_and_are_what_one_would_say(tmp_path: 
     expected = [alone.outcome(betas) for betas in references]
     together = dataclasses.replace(bench, store=Store())
     objective = together.objective("vocals")
-    Pool(together).rehearse(objective, "vocals", references)
+    with open_pool(together) as workers:
+        workers.rehearse(objective, "vocals", references)
     run = objective.passes().run
     found = [objective.outcome(betas) for betas in references]
     assert [outcome.by_step for outcome in found] == [pytest.approx(o.by_step, abs=1e-6) for o in expected]
@@ -96,8 +98,8 @@ def _owners(study: optuna.Study) -> set[int]:
 def test_a_model_that_vanished_is_the_workers_one_line(tmp_path: Path) -> None:
     bench, study = prepared(tmp_path, 8)
     (tmp_path / "tiny.safetensors").unlink()
-    with pytest.raises(StudyError, match=r"tiny\.safetensors") as caught:
-        Pool(bench).work(study, "vocals", lambda: None)
+    with pytest.raises(StudyError, match=r"tiny\.safetensors") as caught, open_pool(bench) as workers:
+        workers.work(study, "vocals", lambda: None)
     assert "\n" not in str(caught.value)
     assert not study.get_trials(states=FINISHED)
 
@@ -117,20 +119,21 @@ def test_a_worker_whose_files_are_others_gives_up(tmp_path: Path, monkeypatch: p
 
 
 def test_no_room_for_shared_excerpts_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench, study = prepared(tmp_path, 8)
+    bench, _ = prepared(tmp_path, 8)
     bench = dataclasses.replace(bench, excerpts=[noise_excerpt(0, 4.0)])
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(small_disk(tmp_path / "shared", "1m"))
-            monkeypatch.setenv("JOBLIB_TEMP_FOLDER", str(folder))
+            monkeypatch.setattr(tempfile, "tempdir", str(folder))
         except PermissionError:
-            monkeypatch.setattr(pool, "in_processes", full)
-        with pytest.raises(StudyError, match=r"no room to share .* set JOBLIB_TEMP_FOLDER"):
-            Pool(bench).work(study, "vocals", lambda: None)
+            monkeypatch.setattr(torch, "save", full)
+        with pytest.raises(StudyError, match=r"no room to share .* set TMPDIR") as caught, open_pool(bench):
+            pass
+        assert "\n" not in str(caught.value)
 
 
 def full(*_: object) -> None:
-    raise PicklingError from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_devices_are_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:

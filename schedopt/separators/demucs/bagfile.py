@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from torch import nn
 
-from schedopt.errors import SeparatorError
+from schedopt.errors import SeparatorError, reason
+from schedopt.files.reading import read_text
 from schedopt.separators.demucs.bag import make_bag
 
 SIGNATURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -37,14 +38,21 @@ def read_bag(path: Path, load: Callable[[str], nn.Module]) -> nn.Module:
     return make_bag([models[one] for one in signatures], content.get("weights"), content.get("segment"), str(path))
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """Without aliases: nested ones make gigabytes of a few hundred bytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it holds an alias (*name)")
+        return super().compose_node(parent, index)
+
+
 def _read(path: Path) -> dict[str, Any]:
+    text = read_text(path, LARGEST_FILE, "list of a bag's models", SeparatorError)
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise SeparatorError(f"{path}: too large for the list of a bag's models")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise SeparatorError(f"{path}: not a readable YAML file ({reason})") from None
+        content = yaml.load(text, _PlainLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a number or date that is none
+        raise SeparatorError(f"{path}: not a readable YAML file ({reason(error)})") from None
     if not isinstance(content, dict):
         raise SeparatorError(f"{path}: not a YAML file of a bag of models")
     return content

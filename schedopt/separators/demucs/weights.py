@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import json
 import math
 import os
@@ -46,6 +47,7 @@ LONGEST = 256  # of a list or a string; the longest in use is the list of stems
 WEIGHTS_PER_BYTE = 1  # of a file, at most; half precision has half a weight a byte
 QUANTISED_PER_BYTE = 32  # 83 million weights took 20 MB; unpacking makes copies
 SMALLEST_ALLOWANCE = 2**20
+DEEPEST = 100  # levels of nested lists and objects; those in use have 15
 LONGEST_REASON = 160  # characters of a message; PyTorch may list every weight
 
 
@@ -213,6 +215,9 @@ class _Allowance(TorchFunctionMode):
 
 
 def _json(metadata: Mapping[str, str], key: str, path: Path) -> Any:
+    steps = (1 if c in "[{" else -1 if c in "]}" else 0 for c in metadata[key])
+    if max(itertools.accumulate(steps), default=0) > DEEPEST:
+        raise SeparatorError(f"{path}: {key} of its metadata is nested deeper than {DEEPEST} levels")
     try:
         return json.loads(metadata[key])
     except (ValueError, RecursionError) as error:

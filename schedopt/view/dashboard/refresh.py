@@ -18,7 +18,8 @@ from optuna_dashboard import save_plotly_graph_object
 from schedopt.errors import SchedoptError
 from schedopt.search.study import best_trial
 from schedopt.storage.faults import STORAGE_FAULTS, one_line, set_hurried
-from schedopt.storage.opening import open_storage, shown
+from schedopt.storage.opening import open_storage
+from schedopt.storage.urls import shown
 from schedopt.view.dashboard.notes import write_notes
 
 SECONDS = 5.0

@@ -25,7 +25,8 @@ from optuna_dashboard import wsgi
 from schedopt.errors import StudyError
 from schedopt.search.artifacts import ArtifactStore, artifact_folder, artifact_store
 from schedopt.storage.faults import STORAGE_FAULTS, one_line
-from schedopt.storage.opening import open_storage, shown
+from schedopt.storage.opening import open_storage
+from schedopt.storage.urls import shown
 from schedopt.view.dashboard.refresh import Refresher
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

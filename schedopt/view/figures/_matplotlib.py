@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from schedopt.data._text import shown
-from schedopt.search.export import write_bytes
+from schedopt.files.writing import write_bytes
 from schedopt.view.figures.chart import (
     Axis,
     Bars,

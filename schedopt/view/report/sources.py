@@ -15,14 +15,14 @@ from schedopt.data import Split, cut_excerpts, load_tracks
 from schedopt.errors import DataError, SchedoptError, SeparatorError
 from schedopt.files.benchmark_file import BenchmarkFile, StemPart
 from schedopt.files.schedule_file import SHARED
-from schedopt.proof.tables import footnotes, headline, stem_table
+from schedopt.proof.tables import footnotes, headline, lengths, stem_table
 from schedopt.rules import rule
 from schedopt.search.export import entry_of, load_study
 from schedopt.search.provenance import lines, provenance
 from schedopt.search.study import Summary, study_name, summarize
 from schedopt.separators import Separator, load_separator
-from schedopt.storage.opening import shown
-from schedopt.types import Excerpt
+from schedopt.storage.urls import shown
+from schedopt.types import Excerpt, ExcerptLength
 from schedopt.view.figures import benchmark_charts, study_charts
 from schedopt.view.report.clips import clip, heard, places
 from schedopt.view.report.page import Clip, Page, Section, Table
@@ -93,8 +93,7 @@ def benchmark_page(file: BenchmarkFile, audio: Audio) -> Page:
         ("precision", file.model.precision),
         ("overlap", f"{file.model.overlap:g}"),
         ("source", file.data.source),
-        ("excerpts", str(len(file.data.excerpts))),
-        ("seconds of an excerpt", f"{file.data.excerpt:g}"),
+        ("excerpts", lengths(file)),
         ("excerpts a track", str(file.data.excerpts_per_track)),
         ("seed of the bootstrap", str(file.seed)),
         ("passes run (saved)", f"{file.passes.get('run', 0)} ({file.passes.get('saved', 0)})"),
@@ -201,7 +200,7 @@ def _separator(model: str, overlap: float, weights: str | None, audio: Audio, de
     return separator
 
 
-def _excerpts(source: str, split: Split, track: str, seconds: float, per_track: int) -> Sequence[Excerpt]:
+def _excerpts(source: str, split: Split, track: str, seconds: ExcerptLength, per_track: int) -> Sequence[Excerpt]:
     """The excerpts of one track; only that track is read.
 
     Raises:

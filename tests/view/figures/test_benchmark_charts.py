@@ -159,7 +159,7 @@ def test_documents_that_cannot_be(tmp_path: Path, change: dict[str, object], say
 
 
 def test_files_that_are_no_document(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="no such benchmark"):
         load_benchmark(tmp_path / "none.json")
     for content in (b"", b"[1]", b"{", b"\xff\x00", b"[" * 100_000):
         (tmp_path / "x.json").write_bytes(content)

@@ -1,0 +1,91 @@
+"""Every file of results is written here: whole or not at all, with the permissions that the user's umask leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from schedopt.errors import StudyError, reason, shown
+
+
+def check_writable(path: Path) -> None:
+    """Make sure that `write_text` will work, before work whose result is to lie there; makes the folder.
+
+    Raises:
+        StudyError: the file cannot be written.
+    """
+    with _new_file(path):
+        pass
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8.
+
+    Raises:
+        StudyError: the file cannot be written; an older one is still there.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content`.
+
+    Raises:
+        StudyError: the file cannot be written; an older one is still there.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def json_text(value: Any, encoding: str = "utf-8") -> str:
+    """`value` as a JSON document; characters that `encoding` lacks (some file names hold such) are escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    return text + "\n"
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """An empty file beside `path` to be filled, which takes its name when all is written and safe on the disk.
+
+    Folders that are missing are made. A file that is replaced keeps its permissions; a new one has those of the umask.
+
+    Raises:
+        StudyError: the file cannot be written; an older one is still there.
+    """
+    with _new_file(path) as temporary:
+        yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[Path]:
+    """A new file in the folder of `path`, gone at the end unless it was renamed."""
+    try:
+        if path.exists() and not path.is_file():
+            raise StudyError(f"{shown(path)}: is not a regular file; name another one")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.lstat()  # a name that is too long or holds a NUL
+        temporary = path.parent / f".schedopt-{secrets.token_hex(8)}.part"
+        try:
+            temporary.open("xb").close()  # not tempfile's, which is for its user alone whatever the umask
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{shown(path)}: cannot be written: {reason(error)}") from None

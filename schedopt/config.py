@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     Strict,
     ValidationError,
     field_validator,
@@ -212,6 +213,12 @@ class StudyConfig(Section):
     schedule: ScheduleSection = Field(default_factory=ScheduleSection)
     search: SearchSection = Field(default_factory=SearchSection)
     store: StoreSection = Field(default_factory=StoreSection)
+    _overrides: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The `section.key=value` that it was loaded with."""
+        return self._overrides
 
     @model_validator(mode="after")
     def _family_fits(self) -> StudyConfig:
@@ -244,7 +251,9 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
     document = _read_toml(path)
     for override in overrides:
         _apply(document, override)
-    return make_config(document, shown(path), path.resolve().parent)
+    config = make_config(document, shown(path), path.resolve().parent)
+    config._overrides = tuple(overrides)
+    return config
 
 
 def make_config(document: Mapping[str, Any], where: str = "config", folder: Path | None = None) -> StudyConfig:

@@ -12,10 +12,9 @@ files, a mixture among them, are ignored: the mixture is always the sum of the s
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from schedopt.data._resample import SAMPLE_RATE
 from schedopt.data._text import reason, shown
 from schedopt.data.decoding import SUFFIXES
 from schedopt.data.splits import Split, check_disjoint, log, searched, split_by_name
@@ -68,23 +67,6 @@ def open_track(folder: Path, sums: StemSums, names: Names = KNOWN) -> StemTrack:
     made = add_up(found, sums)
     files = {stem: [StemFile(path) for part in made[stem] for path in found[part]] for stem in in_order(made)}
     return StemTrack(shown(folder.name), folder, files)
-
-
-def open_stem_folder(folder: str | Path, stems: Sequence[str] = STEMS, sample_rate: int = SAMPLE_RATE) -> StemTrack:
-    """The track in `folder`, with exactly `stems`, in that order, at `sample_rate` Hz; files are not opened yet.
-
-    Raises:
-        DataError: if a stem is missing.
-    """
-    folder = Path(folder)
-    found = _stem_paths(folder, {**KNOWN, **{stem.lower(): stem for stem in stems}})
-    for stem in stems:
-        if stem not in found:
-            raise DataError(
-                f"{shown(folder)}: {stem} is missing; a track needs {', '.join(stems)}, each as .wav or .flac"
-            )
-    files = {stem: [StemFile(path) for path in found[stem]] for stem in stems}
-    return StemTrack(shown(folder.name), folder, files, sample_rate)
 
 
 def stem_files(folder: str | Path, names: Names = KNOWN) -> dict[str, list[Path]]:

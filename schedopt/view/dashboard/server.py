@@ -27,6 +27,7 @@ from schedopt.search.artifacts import ArtifactStore, artifact_folder, artifact_s
 from schedopt.storage.faults import STORAGE_FAULTS, one_line
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown
+from schedopt.view.dashboard.listen import listen_page
 from schedopt.view.dashboard.refresh import Refresher
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -60,6 +61,7 @@ def dashboard(
             log.warning("%s: whoever reaches this address can see and delete studies: there is no login", host)
         refresher = Refresher(url, studies)
         app = wsgi(storage, artifact_store=_store(url, artifacts))
+        app.route("/listen/<study_id:int>", callback=lambda study_id: listen_page(storage, study_id))
         server.set_app(guarded(whole(app, refresher.writing), host))
         server.page = f"studies/{found[0]}" if len(found) == 1 else ""
         refresher.start()

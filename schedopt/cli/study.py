@@ -254,7 +254,8 @@ def reproduce(
 ) -> None:
     """Replay the method's published table with STUDY.toml's model and held-out tracks, beside the figures.
 
-    The line n/N under the file's rule and under the oracle, score of the target after each step.
+    The line n/N under the file's rule, and the oracle at the β that its published row has in truth; score of the
+    target after each step: mean, lowest and highest track.
     """
     _show.show_notes()
     config = _config(study_file, overrides)
@@ -269,6 +270,8 @@ def reproduce(
     for (rule, target), ours in result.rows.items():
         published = PUBLISHED.get((rule, target), ())
         rows.append((f"{rule}, {target}", *(f"{value:.3f}" for value in ours)))
+        for name, ends in zip(("  lowest track", "  highest track"), result.ranges[rule, target], strict=True):
+            rows.append((name, *(f"{value:.3f}" for value in ends)))
         if published:
             rows.append(("  published", *(f"{value:.3f}" for value in published)))
             rows.append(("  difference", *(f"{a - b:+.3f}" for a, b in zip(ours, published, strict=False))))

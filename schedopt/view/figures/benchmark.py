@@ -39,7 +39,7 @@ class Shown:
 
     def gains(self, start: StemPart) -> dict[str, float]:
         """Gain over one pass by track, dB."""
-        return {track: scores.sdr[-1] - start.tracks[track].sdr[-1] for track, scores in self.part.tracks.items()}
+        return {track: scores["sdr"][-1] - start.tracks[track]["sdr"][-1] for track, scores in self.part.tracks.items()}
 
     def level(self) -> float:
         """Mean score after the last step, dB."""

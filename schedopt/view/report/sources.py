@@ -166,7 +166,10 @@ def _benchmark_clips(file: BenchmarkFile, audio: Audio) -> Iterator[Clip]:
         part = max(schedules, key=lambda part: float(part.by_step()[:, -1].mean()), default=None)
         if part is None or part.betas is None:
             continue
-        gains = {track: scores.sdr[-1] - start.tracks[track].sdr[-1] for track, scores in part.tracks.items()}
+        gains = {
+            track: scores[file.metric][-1] - start.tracks[track][file.metric][-1]
+            for track, scores in part.tracks.items()
+        }
         for rank, track in ranks(gains).items():
             there = {one.fingerprint for one in data.excerpts if one.track == track}
             excerpts = _excerpts(data.source, "held-out", track, data.excerpt, data.excerpts_per_track)

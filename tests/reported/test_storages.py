@@ -9,6 +9,7 @@ import os
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def begin(study: optuna.Study) -> optuna.Trial:
 # 13: foreign studies
 
 
-def foreign(path: Path, directions: list[str], attrs: dict[str, Any]) -> None:
+def foreign(path: Path, directions: list[Any], attrs: dict[str, Any]) -> None:
     study = optuna.create_study(storage=f"sqlite:///{path}", study_name="theirs", directions=directions)
     for name, value in attrs.items():
         study.set_user_attr(name, value)
@@ -374,6 +375,11 @@ def test_a_wrong_password_is_not_waited_for(server: Postgres) -> None:
     assert "Wr0ng" not in str(caught.value)
 
 
+def close_all(connections: Sequence[Any]) -> None:
+    for connection in connections:
+        connection.close()
+
+
 def test_a_connection_limit_is_waited_for(server: Postgres) -> None:
     import psycopg
 
@@ -384,7 +390,7 @@ def test_a_connection_limit_is_waited_for(server: Postgres) -> None:
         admin.execute('ALTER DATABASE "full" OWNER TO few')
     few = arguments | {"user": "few", "password": "f3w-secret", "dbname": "full"}
     held = [psycopg.connect(**few) for _ in range(3)]
-    timer = threading.Timer(1.5, lambda: [connection.close() for connection in held])
+    timer = threading.Timer(1.5, close_all, [held])
     timer.start()
     try:
         open_storage(url.replace(f"me:{PASSWORD}", "few:f3w-secret"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,14 +17,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     Strict,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from schedopt.data.stems import add_up
-from schedopt.errors import ConfigError, DataError, ScheduleError, shown
+from schedopt.data.settings import ExcerptLength, Stem, StemSums, Targets
+from schedopt.errors import ConfigError, ScheduleError, shown
 from schedopt.files.explain import explain, nearest
 from schedopt.files.names import checked_name
 from schedopt.files.reading import read_text
@@ -54,54 +54,6 @@ def _pair(value: Any) -> Any:
 Name = Annotated[str, AfterValidator(checked_name)]
 # Strict where it counts, at the numbers; a TOML list is no Python tuple.
 Range = Annotated[tuple[float, float], Strict(False), BeforeValidator(_pair)]
-
-
-def _stem(value: str) -> str:
-    """A name in lower case that is safe in the name of a file."""
-    safe = value.isprintable() and not set("/\\") & set(value) and value[:1].isalnum() and value[-1:] not in " ."
-    if not safe or value != value.lower() or len(value) > 40:
-        raise ValueError("a stem's name is lower case, has 1 to 40 characters, begins with a letter or digit, no slash")
-    return value
-
-
-def _sums(value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    if empty := [stem for stem, listed in value.items() if not listed]:
-        raise ValueError(f"{empty[0]} has an empty list: name the stems that add up to it")
-    try:
-        add_up((), value)
-    except DataError as error:
-        raise ValueError(str(error)) from None
-    return value
-
-
-def _excerpt(value: Any) -> float | Literal["track"]:
-    if value == "track":
-        return "track"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError('Input should be a number of seconds, or "track" for whole tracks')
-    if not isfinite(value):
-        raise ValueError("Input should be a finite number")
-    if not 0.1 < value <= 600:
-        raise ValueError('Input should be greater than 0.1 and at most 600, or "track" for whole tracks')
-    return float(value)
-
-
-def _targets(value: Any) -> str | tuple[str, ...]:
-    stems = (value,) if isinstance(value, str) else value
-    if not isinstance(stems, (list, tuple)) or not all(isinstance(stem, str) for stem in stems):
-        raise ValueError('it is a stem, a list of stems, or "all"')
-    if not stems or len(set(stems)) != len(stems):
-        raise ValueError("a list of targets names every stem once, and at least one")
-    named = tuple(map(_stem, stems))
-    return value if isinstance(value, str) else named
-
-
-Stem = Annotated[str, AfterValidator(_stem)]
-Stems = Annotated[tuple[Stem, ...], Strict(False)]
-# Checked before, since a union's errors name its members beside the key.
-ExcerptLength = Annotated[float | Literal["track"], BeforeValidator(_excerpt)]
-Targets = Annotated[str | Stems, BeforeValidator(_targets)]
-StemSums = Annotated[dict[Stem, Stems], AfterValidator(_sums)]
 
 Pruner = Literal["none", "median", "percentile", "successive-halving", "hyperband", "wilcoxon", "predictive"]
 
@@ -259,6 +211,12 @@ class StudyConfig(Section):
     schedule: ScheduleSection = Field(default_factory=ScheduleSection)
     search: SearchSection = Field(default_factory=SearchSection)
     store: StoreSection = Field(default_factory=StoreSection)
+    _overrides: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The `section.key=value` that it was loaded with."""
+        return self._overrides
 
     @model_validator(mode="after")
     def _family_fits(self) -> StudyConfig:
@@ -266,9 +224,8 @@ class StudyConfig(Section):
             self.family()
         except ScheduleError as error:
             raise ValueError(str(error)) from None
-        targets = self.refinement.targets
         for stem, gain in self.data.gains.items():
-            if gain == 0 and (stem in targets or "all" in targets):
+            if gain == 0 and (stem in self.refinement.targets or "all" in self.refinement.targets):
                 raise ValueError(f"data.gains.{stem} = 0 takes the target {stem} out of the mixture")
         return self
 
@@ -291,7 +248,9 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
     document = _read_toml(path)
     for override in overrides:
         _apply(document, override)
-    return make_config(document, shown(path), path.resolve().parent)
+    config = make_config(document, shown(path), path.resolve().parent)
+    config._overrides = tuple(overrides)
+    return config
 
 
 def make_config(document: Mapping[str, Any], where: str = "config", folder: Path | None = None) -> StudyConfig:

@@ -29,7 +29,7 @@ from schedopt.proof.tables import footnotes, headline, stem_table
 from schedopt.search.export import as_json as schedule_json
 
 if TYPE_CHECKING:
-    from schedopt.view.figures import Charts
+    from schedopt.view.figures import Figures
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
 OUTPUT = click.option("-o", "--output", type=PATH, help="Write the JSON document to this file too.")
@@ -149,7 +149,7 @@ def benchmark(
             write_text(Path(path), schedule_json(noted))
         if output is not None:
             write_text(output, json_text(result))
-        write_figures(lambda: _benchmark_charts(file), folder, style)
+        write_figures(lambda: _benchmark_figures(file), folder, style)
     finally:  # what took long is seen even where a file cannot be written
         if as_json:
             _show.print_json(result)
@@ -157,10 +157,10 @@ def benchmark(
             _print_benchmark(file)
 
 
-def _benchmark_charts(file: BenchmarkFile) -> Charts:
-    from schedopt.view.figures import benchmark_charts
+def _benchmark_figures(file: BenchmarkFile) -> Figures:
+    from schedopt.view.figures import benchmark_figures
 
-    return benchmark_charts(file)
+    return benchmark_figures(file)
 
 
 def _print_benchmark(file: BenchmarkFile) -> None:
@@ -209,7 +209,7 @@ def sweep(
     try:
         if output is not None:
             write_text(output, json_text(done.document()))
-        write_figures(lambda: _sweep_charts(done), folder, style)
+        write_figures(lambda: _sweep_figures(done), folder, style)
     finally:
         if as_json:
             _show.print_json(done.document())
@@ -217,10 +217,10 @@ def sweep(
             _print_sweep(done)
 
 
-def _sweep_charts(done: Sweep) -> Charts:
-    from schedopt.view.figures import sweep_charts
+def _sweep_figures(done: Sweep) -> Figures:
+    from schedopt.view.figures import sweep_figures
 
-    return sweep_charts(done)
+    return sweep_figures(done)
 
 
 def _print_sweep(done: Sweep) -> None:

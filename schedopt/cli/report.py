@@ -82,9 +82,9 @@ def report(
     named = len(page.sections) > 1
     write_figures(
         lambda: {
-            f"{section.key}-{name}" if named else name: chart
+            f"{section.key}-{name}" if named else name: figure
             for section in page.sections
-            for name, chart in section.charts.items()
+            for name, figure in section.figures.items()
         },
         folder,
         style,

@@ -27,7 +27,7 @@ from schedopt.workers.run import grid_used_up
 from schedopt.workers.run import run as run_study
 
 if TYPE_CHECKING:
-    from schedopt.view.figures import Charts
+    from schedopt.view.figures import Figures
 
 STUDY_FILE = click.argument("study_file", metavar="STUDY.toml", type=PATH)
 SET = click.option(
@@ -259,7 +259,7 @@ def reproduce(
     _show.show_notes()
     config = _config(study_file, overrides)
     result = replay(config, trust_pickle=trust_pickle, on_row=_show.count_rows)
-    write_figures(lambda: _charts(result), folder, style)
+    write_figures(lambda: _figures(result), folder, style)
     if as_json:
         _show.print_json(result.document())
         return
@@ -277,7 +277,7 @@ def reproduce(
         click.echo(sentence)
 
 
-def _charts(result: Reproduction) -> Charts:
-    from schedopt.view.figures import reproduction_charts
+def _figures(result: Reproduction) -> Figures:
+    from schedopt.view.figures import reproduction_figures
 
-    return reproduction_charts(result)
+    return reproduction_figures(result)

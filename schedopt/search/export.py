@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from schedopt.config import StudyConfig
 from schedopt.errors import ScheduleError, StudyError
@@ -55,8 +57,12 @@ def schedule_file(config: StudyConfig, storage: BaseStorage) -> ScheduleFile:
             format=FORMAT,
             kind=KIND,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            model=SearchedModel(**stored["separator"], fingerprint=attrs["separator"], weights=attrs.get("weights")),
-            data=SearchedData(**{key: stored["data"][key] for key in SearchedData.model_fields}),
+            model=SearchedModel(
+                **_known(stored["separator"], SearchedModel),
+                fingerprint=attrs["separator"],
+                weights=attrs.get("weights"),
+            ),
+            data=SearchedData(**_known(stored["data"], SearchedData)),
             schedules={target: entry_of(study, config.study.storage) for target, study in studies.items()},
             versions=attrs["versions"],
         )
@@ -66,6 +72,11 @@ def schedule_file(config: StudyConfig, storage: BaseStorage) -> ScheduleFile:
         raise StudyError(
             f"study {config.study.name}: its attributes are not as schedopt wrote them: {error!r}"
         ) from None
+
+
+def _known(section: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """The keys of a study's section that a schedule file has too; no mapping is none at all."""
+    return {key: value for key, value in section.items() if key in model.model_fields and value != {}}
 
 
 def load_study(storage: BaseStorage, name: str, url: str) -> optuna.Study:

@@ -1,6 +1,6 @@
 """Studies in their storage: names, attributes, creation, the check before resuming, and what they hold.
 
-A study is an ordinary Optuna study. Study attributes: `schedopt` (format version), `config`, `versions`,
+A study is an ordinary Optuna study. Study attributes: `schedopt` (format version), `config`, `overrides`, `versions`,
 `separator`, `weights` and `data` (fingerprints), `excerpts`, `tracks`, `left_out`, `baseline`, `line` and `zeros`
 (mean score by step, dB), `references` (what scoring these three cost).
 Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`, `spread`
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -47,14 +48,29 @@ def study_name(config: StudyConfig, target: str) -> str:
 
 
 def identity(config: StudyConfig, target: str, separator: Separator, excerpts: Sequence[Excerpt]) -> dict[str, Any]:
-    """What makes a study this study, as attributes: its settings, and fingerprints of model and data."""
+    """What makes a study this study, as attributes: its settings, and fingerprints of model and data.
+
+    `overrides` are kept for the commands in notes, but for those of `FREE_KEYS` (a storage's URL may hold a password).
+    """
     settings = config.model_dump(mode="json")
+    free = {f"{section}.{key}" for section, keys in FREE_KEYS.items() for key in keys} - {"study.name"}
     for section, keys in FREE_KEYS.items():
         for key in keys:
             settings[section].pop(key)
     settings["refinement"]["target"] = target
     data = hashlib.sha256("".join(e.fingerprint for e in excerpts).encode()).hexdigest()[:16]
-    return {"config": settings, "separator": separator.fingerprint, "weights": separator.weights, "data": data}
+    return {
+        "config": settings,
+        "overrides": [one for one in config.overrides if _key(one) not in free],
+        "separator": separator.fingerprint,
+        "weights": separator.weights,
+        "data": data,
+    }
+
+
+def _key(override: str) -> str:
+    """The key of `section.key=value`, without the spaces that TOML allows around its parts."""
+    return ".".join(part.strip() for part in override.partition("=")[0].split("."))
 
 
 def versions() -> dict[str, str]:
@@ -95,6 +111,7 @@ def create_or_load(
         # The mark goes last: a study that was cut off while it was made is simply made again.
         for key, value in {**wanted, "versions": versions(), "schedopt": FORMAT}.items():
             study.set_user_attr(key, value)
+        name_metrics(study)
         return study
     check_same(study, wanted)
     return study
@@ -103,6 +120,15 @@ def create_or_load(
 def is_ours(study: optuna.Study) -> bool:
     """Whether schedopt made the study: other programs may keep theirs in the same database."""
     return "schedopt" in study.user_attrs and isinstance(study.user_attrs.get("config"), Mapping)
+
+
+def name_metrics(study: optuna.Study) -> None:
+    """Name what `study` maximises (and minimises) for Optuna's plots and dashboard."""
+    names = [f"{study.user_attrs['config']['search']['metric'].upper().replace('_', '-')}, dB", "passes per excerpt"]
+    with warnings.catch_warnings():
+        # Experimental in Optuna since 3.2.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(names[: len(study.directions)])
 
 
 def check_same(study: optuna.Study, wanted: Mapping[str, Any]) -> None:

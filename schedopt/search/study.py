@@ -117,6 +117,11 @@ def create_or_load(
     return study
 
 
+def is_ours(study: optuna.Study) -> bool:
+    """Whether schedopt made the study: other programs may keep theirs in the same database."""
+    return "schedopt" in study.user_attrs and isinstance(study.user_attrs.get("config"), Mapping)
+
+
 def name_metrics(study: optuna.Study) -> None:
     """Name what `study` maximises (and minimises) for Optuna's plots and dashboard."""
     names = [f"{study.user_attrs['config']['search']['metric'].upper().replace('_', '-')}, dB", "passes per excerpt"]
@@ -124,11 +129,6 @@ def name_metrics(study: optuna.Study) -> None:
         # Experimental in Optuna since 3.2.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(names[: len(study.directions)])
-
-
-def is_ours(study: optuna.Study) -> bool:
-    """Whether schedopt made the study: other programs may keep theirs in the same database."""
-    return "schedopt" in study.user_attrs and isinstance(study.user_attrs.get("config"), Mapping)
 
 
 def check_same(study: optuna.Study, wanted: Mapping[str, Any]) -> None:

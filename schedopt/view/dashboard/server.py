@@ -63,8 +63,9 @@ def dashboard(
         if host not in LOOPBACK:
             log.warning("%s: whoever reaches this address can see and delete studies: there is no login", host)
         refresher = Refresher(url, studies)
-        app = wsgi(writable or storage, artifact_store=_store(url, artifacts))
-        app.route("/listen/<study_id:int>", callback=lambda study_id: listen_page(storage, study_id))
+        served = writable or storage
+        app = wsgi(served, artifact_store=_store(url, artifacts))
+        app.route("/listen/<study_id:int>", callback=lambda study_id: listen_page(served, study_id))
         server.set_app(guarded(whole(app, refresher.writing), host))
         server.page = f"studies/{found[0]}" if len(found) == 1 else ""
         if writable is not None:

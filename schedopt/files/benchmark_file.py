@@ -62,7 +62,7 @@ class Compared(Section):
     verdict: Text
 
 
-class Level(Section):
+class Average(Section):
     mean: Number
     median: Number
 
@@ -79,7 +79,7 @@ class Row(Section):
     kind: Kind
     needs_references: bool
     stem: Text
-    levels: dict[Text, Level]
+    levels: dict[Text, Average]
     frames: Number | None = None
     passes: int
     seconds: Number
@@ -87,7 +87,7 @@ class Row(Section):
     verdicts: dict[Rival, Text]
 
 
-class StemPart(SeededOptions, Section):
+class StemScores(SeededOptions, Section):
     """One method for one stem; `betas` is null for the greedy search, which finds others for each excerpt.
 
     `tracks`: scores in dB after step 0 … N by track and metric. `frames`: median over 1 s frames by track.
@@ -105,21 +105,21 @@ class StemPart(SeededOptions, Section):
         return np.array([scores[metric] for scores in self.tracks.values()])
 
     @model_validator(mode="after")
-    def _equally_long(self) -> StemPart:
+    def _equally_long(self) -> StemScores:
         if len({len(one) for scores in self.tracks.values() for one in scores.values()}) != 1:
             raise ValueError("tracks have scores of different numbers of steps")
         return self
 
 
-class MethodPart(Section):
+class MethodRecord(Section):
     name: Text
     kind: Kind
     needs_references: bool
     file: Text | None = None
-    stems: Annotated[dict[Text, StemPart], Field(min_length=1)]
+    stems: Annotated[dict[Text, StemScores], Field(min_length=1)]
 
 
-class ExcerptPart(Section):
+class ExcerptRecord(Section):
     track: str
     start: float = Field(ge=0, allow_inf_nan=False)
     seconds: float = Field(gt=0, allow_inf_nan=False)
@@ -131,7 +131,7 @@ class HeldOutMusic(Section):
     source: Text
     excerpt: Annotated[float, Field(gt=0.05, le=600)] | Literal["track"]
     excerpts_per_track: int = Field(ge=1, le=1000)
-    excerpts: tuple[ExcerptPart, ...]
+    excerpts: tuple[ExcerptRecord, ...]
     left_out: dict[Text, tuple[str, ...]] = Field(default_factory=dict)
 
 
@@ -155,7 +155,7 @@ class Measured(Section):
     seed: int = Field(ge=0)
     passes: dict[Text, int]
     seconds_per_pass: Number
-    methods: Annotated[tuple[MethodPart, ...], Field(min_length=1)]
+    methods: Annotated[tuple[MethodRecord, ...], Field(min_length=1)]
     versions: dict[Text, Text]
 
     @property

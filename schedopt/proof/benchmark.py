@@ -74,7 +74,7 @@ class Music:
 
 
 @dataclass(frozen=True)
-class Heard:
+class ExcerptScores:
     """Scores in dB of one method for one stem in one excerpt: after each step, (N+1,), and of 1 s frames, (frames,)."""
 
     track: str
@@ -93,7 +93,7 @@ class Benchmark:
     methods: Sequence[Method]
     excerpts: list[Excerpt]
     options: Options
-    heard: dict[tuple[str, str], list[Heard]] = field(default_factory=dict)
+    heard: dict[tuple[str, str], list[ExcerptScores]] = field(default_factory=dict)
     passes: Passes = field(default_factory=Passes)
     seconds: float = 0.0
 
@@ -184,7 +184,7 @@ def _score_excerpt(result: Benchmark, separator: Separator, excerpt: Excerpt) ->
     for stem in result.methods[0].settings:
         if stem not in excerpt.audible:
             continue
-        judge = _Judge(excerpt, stem, separator.device, with_frames=result.options.frames)
+        judge = Scorer(excerpt, stem, separator.device, with_frames=result.options.frames)
         for method in result.methods:
             if stem in method.settings:
                 outputs = _outputs(result, separator, excerpt, store, method, stem)
@@ -214,7 +214,7 @@ def _outputs(
     return outputs
 
 
-class _Judge:
+class Scorer:
     """Scores of one stem of one excerpt; its reference is prepared once for all methods."""
 
     def __init__(self, excerpt: Excerpt, stem: str, device: torch.device, *, with_frames: bool) -> None:
@@ -224,7 +224,7 @@ class _Judge:
         reference = excerpt.references[self.target].to(device)
         self.scorers = {metric: scorer(metric, reference) for metric in SCORED}
 
-    def __call__(self, outputs: Sequence[Tensor]) -> Heard:
+    def __call__(self, outputs: Sequence[Tensor]) -> ExcerptScores:
         steps = torch.stack(list(outputs))  # (N+1, channels, samples)
         by_step = {metric: score(steps).cpu().numpy() for metric, score in self.scorers.items()}
         frames = np.empty(0)
@@ -232,7 +232,7 @@ class _Judge:
             one_second = self.excerpt.sample_rate
             frames = frame_scores(self.references, self.target, outputs[-1], one_second).cpu().numpy()
             frames = frames[~np.isnan(frames)]
-        return Heard(self.excerpt.track, by_step, frames)
+        return ExcerptScores(self.excerpt.track, by_step, frames)
 
 
 def _music(files: Mapping[str, ScheduleFile], options: Options) -> Music:

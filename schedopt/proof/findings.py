@@ -22,13 +22,13 @@ import numpy as np
 from schedopt.files.benchmark_file import (
     FORMAT,
     KIND,
+    Average,
     Compared,
-    Level,
     Measured,
-    MethodPart,
+    MethodRecord,
     Rival,
     Row,
-    StemPart,
+    StemScores,
     checksums,
 )
 from schedopt.proof.benchmark import SCORED, Array, Benchmark
@@ -110,10 +110,10 @@ def _comparisons(file: Measured, scopes: Sequence[Scope]) -> dict[Place, Compare
     }
 
 
-def _rivals(file: Measured, method: MethodPart, stems: Sequence[str]) -> dict[Rival, dict[str, StemPart]]:
+def _rivals(file: Measured, method: MethodRecord, stems: Sequence[str]) -> dict[Rival, dict[str, StemScores]]:
     """What a method is compared with, by stem: one pass; where there is one, the shift trick at as many passes."""
     baseline = file.methods[0].stems
-    found: dict[Rival, dict[str, StemPart]] = {"baseline": {stem: baseline[stem] for stem in stems}}
+    found: dict[Rival, dict[str, StemScores]] = {"baseline": {stem: baseline[stem] for stem in stems}}
     tricks = {
         stem: other.stems[stem]
         for stem in stems
@@ -125,13 +125,13 @@ def _rivals(file: Measured, method: MethodPart, stems: Sequence[str]) -> dict[Ri
     return found
 
 
-def _differences(ours: Mapping[str, StemPart], theirs: Mapping[str, StemPart], metric: str) -> dict[str, float]:
+def _differences(ours: Mapping[str, StemScores], theirs: Mapping[str, StemScores], metric: str) -> dict[str, float]:
     """Ours minus theirs after the last step, dB by track."""
     mine, others = _values(ours, metric), _values(theirs, metric)
     return {track: mine[track] - others[track] for track in mine}
 
 
-def _values(parts: Mapping[str, StemPart], metric: str) -> dict[str, float]:
+def _values(parts: Mapping[str, StemScores], metric: str) -> dict[str, float]:
     """Score after the last step by track, mean over those of the stems that sound in it."""
     by_track: dict[str, list[float]] = {}
     for part in parts.values():
@@ -140,13 +140,13 @@ def _values(parts: Mapping[str, StemPart], metric: str) -> dict[str, float]:
     return {track: float(np.mean(values)) for track, values in by_track.items()}
 
 
-def _row(file: Measured, method: MethodPart, scope: Scope, compared: Mapping[Place, Compared]) -> Row:
+def _row(file: Measured, method: MethodRecord, scope: Scope, compared: Mapping[Place, Compared]) -> Row:
     name, stems = scope
     parts = {stem: method.stems[stem] for stem in stems}
     levels = {}
     for metric in file.metrics:
         values = list(_values(parts, metric).values())
-        levels[metric] = Level(mean=float(np.mean(values)), median=float(np.median(values)))
+        levels[metric] = Average(mean=float(np.mean(values)), median=float(np.median(values)))
     versus: dict[Rival, dict[str, Compared]] = {}
     for (by, of, metric, rival), made in compared.items():
         if (by, of) == (method.name, name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -43,7 +44,7 @@ def six(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def study(folder: Path, music: str, **sections: dict[str, object]) -> Path:
+def study(folder: Path, music: str, **sections: Any) -> Path:
     sections.setdefault("refinement", {"target": "guitar", "steps": 2})
     sections["separator"] = {"model": "six.safetensors", **sections.get("separator", {})}
     sections["data"] = {"source": f"folder:{folder / music}", **sections.get("data", {})}

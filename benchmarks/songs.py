@@ -1,8 +1,8 @@
 """Memory and time of `schedopt separate` on one long song: `python -m benchmarks.songs --minutes 60`.
 
 The song is a generated one repeated; the demo model with its preset schedules refines all four stems. Anonymous
-resident memory (Linux's RssAnon: what the kernel cannot drop; scratch files are mapped and do not count) is read five times a
-second. The model's own share is that of a song of 10 s, separated the same way.
+resident memory (Linux's RssAnon: what the kernel cannot drop; scratch files are mapped and do not count) is read five
+times a second. The model's own share is that of a song of 10 s, separated the same way.
 """
 
 from __future__ import annotations

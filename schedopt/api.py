@@ -24,7 +24,8 @@ from demucs.api import LoadAudioError, LoadModelError, NotProvided, list_models
 from demucs.audio import convert_audio, save_audio
 from torch import Tensor
 
-from schedopt.errors import SeparatorError
+from schedopt.data import read_song
+from schedopt.errors import DataError, SeparatorError
 from schedopt.files.presets import open_schedule
 from schedopt.files.schedule_file import ScheduleFile, check_separator
 from schedopt.separators import Separator as OneSeparator
@@ -119,6 +120,12 @@ class Separator(BASE):  # type: ignore[misc]
             raise SeparatorError(f"a wave has the shape ({separator.channels}, samples), not {tuple(wav.shape)}")
         estimates = self._refined(separator, wav.detach().to("cpu", torch.float32))
         return wav, {stem: estimate.to(wav.device) for stem, estimate in estimates.items()}
+
+    def _load_audio(self, track: Path) -> Tensor:
+        try:
+            return read_song(track, self._samplerate, self._audio_channels)
+        except DataError as error:
+            raise LoadAudioError(str(error)) from None
 
     def _load_model(self) -> None:
         name = self._name if self._repo is None else str(Path(self._repo) / self._name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,19 +17,21 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     Strict,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from schedopt.data.stems import add_up
-from schedopt.errors import ConfigError, DataError, ScheduleError, shown
+from schedopt.data.settings import ExcerptLength, Stem, StemSums, Targets
+from schedopt.errors import ConfigError, ScheduleError, shown
 from schedopt.files.explain import explain, nearest
 from schedopt.files.names import checked_name
 from schedopt.files.reading import read_text
 from schedopt.refinement import RefinementOptions
 from schedopt.schedules import DEFAULT_RESOLUTION, FAMILIES, Family, family, narrowed
+from schedopt.storage.urls import DEFAULT_STORAGE, anchored
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -54,54 +55,6 @@ Name = Annotated[str, AfterValidator(checked_name)]
 # Strict where it counts, at the numbers; a TOML list is no Python tuple.
 Range = Annotated[tuple[float, float], Strict(False), BeforeValidator(_pair)]
 
-
-def _stem(value: str) -> str:
-    """A name in lower case that is safe in the name of a file."""
-    safe = value.isprintable() and not set("/\\") & set(value) and value[:1].isalnum() and value[-1:] not in " ."
-    if not safe or value != value.lower() or len(value) > 40:
-        raise ValueError("a stem's name is lower case, has 1 to 40 characters, begins with a letter or digit, no slash")
-    return value
-
-
-def _sums(value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    if empty := [stem for stem, listed in value.items() if not listed]:
-        raise ValueError(f"{empty[0]} has an empty list: name the stems that add up to it")
-    try:
-        add_up((), value)
-    except DataError as error:
-        raise ValueError(str(error)) from None
-    return value
-
-
-def _excerpt(value: Any) -> float | Literal["track"]:
-    if value == "track":
-        return "track"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError('Input should be a number of seconds, or "track" for whole tracks')
-    if not isfinite(value):
-        raise ValueError("Input should be a finite number")
-    if not 0.1 < value <= 600:
-        raise ValueError('Input should be greater than 0.1 and at most 600, or "track" for whole tracks')
-    return float(value)
-
-
-def _targets(value: Any) -> str | tuple[str, ...]:
-    stems = (value,) if isinstance(value, str) else value
-    if not isinstance(stems, (list, tuple)) or not all(isinstance(stem, str) for stem in stems):
-        raise ValueError('it is a stem, a list of stems, or "all"')
-    if not stems or len(set(stems)) != len(stems):
-        raise ValueError("a list of targets names every stem once, and at least one")
-    named = tuple(map(_stem, stems))
-    return value if isinstance(value, str) else named
-
-
-Stem = Annotated[str, AfterValidator(_stem)]
-Stems = Annotated[tuple[Stem, ...], Strict(False)]
-# Checked before, since a union's errors name its members beside the key.
-ExcerptLength = Annotated[float | Literal["track"], BeforeValidator(_excerpt)]
-Targets = Annotated[str | Stems, BeforeValidator(_targets)]
-StemSums = Annotated[dict[Stem, Stems], AfterValidator(_sums)]
-
 Pruner = Literal["none", "median", "percentile", "successive-halving", "hyperband", "wilcoxon", "predictive"]
 
 
@@ -113,10 +66,7 @@ class Section(BaseModel):
 
 class StudySection(Section):
     name: Name = Field(description="name of the study in its storage; several targets add their names to it")
-    storage: str = Field(
-        "sqlite:///studies/schedopt.db",
-        description="any URL that Optuna's RDBStorage takes; SQLite paths are relative to the current folder",
-    )
+    storage: str = Field(DEFAULT_STORAGE, description="any URL that Optuna's RDBStorage takes")
     trials: int = Field(60, ge=1, le=10**6, description="finished trials (complete or pruned) to reach")
     seed: int = Field(0, ge=0, lt=2**32, description="seeds the sampler, the order of excerpts, shifts and noise")
     workers: int = Field(1, ge=1, le=1024, description="processes that search at the same time")
@@ -261,6 +211,12 @@ class StudyConfig(Section):
     schedule: ScheduleSection = Field(default_factory=ScheduleSection)
     search: SearchSection = Field(default_factory=SearchSection)
     store: StoreSection = Field(default_factory=StoreSection)
+    _overrides: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The `section.key=value` that it was loaded with."""
+        return self._overrides
 
     @model_validator(mode="after")
     def _family_fits(self) -> StudyConfig:
@@ -268,9 +224,8 @@ class StudyConfig(Section):
             self.family()
         except ScheduleError as error:
             raise ValueError(str(error)) from None
-        targets = self.refinement.targets
         for stem, gain in self.data.gains.items():
-            if gain == 0 and (stem in targets or "all" in targets):
+            if gain == 0 and (stem in self.refinement.targets or "all" in self.refinement.targets):
                 raise ValueError(f"data.gains.{stem} = 0 takes the target {stem} out of the mixture")
         return self
 
@@ -281,8 +236,7 @@ class StudyConfig(Section):
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
-    """Read a study file. Paths inside `data.source` and `separator.model` become absolute (they are relative
-    to the file's folder).
+    """Read a study file. Relative paths in it become absolute: they start at the file's folder.
 
     Args:
         overrides: `section.key=value` each; the value is TOML, or a bare string.
@@ -294,7 +248,9 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
     document = _read_toml(path)
     for override in overrides:
         _apply(document, override)
-    return make_config(document, shown(path), path.resolve().parent)
+    config = make_config(document, shown(path), path.resolve().parent)
+    config._overrides = tuple(overrides)
+    return config
 
 
 def make_config(document: Mapping[str, Any], where: str = "config", folder: Path | None = None) -> StudyConfig:
@@ -310,7 +266,7 @@ def make_config(document: Mapping[str, Any], where: str = "config", folder: Path
     try:
         return config if folder is None else _anchored(config, folder)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{where}: data.source or separator.model names a path that cannot be: {error}") from None
+        raise ConfigError(f"{where}: it names a path that cannot be: {error}") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -354,7 +310,11 @@ def _anchored(config: StudyConfig, folder: Path) -> StudyConfig:
     is_path = model.endswith(".safetensors") or model.startswith((".", "/", "~")) or local.is_dir()
     if is_path and "://" not in model and model != "demo":
         separator = separator.model_copy(update={"model": str(local)})
-    return config.model_copy(update={"data": data, "separator": separator})
+    study = config.study.model_copy(update={"storage": anchored(config.study.storage, folder)})
+    folders = {"folder": config.store.folder, "artifacts": config.store.artifacts}
+    places = {key: str(folder / Path(name).expanduser()) for key, name in folders.items() if name}
+    store = config.store.model_copy(update=places)
+    return config.model_copy(update={"study": study, "data": data, "separator": separator, "store": store})
 
 
 def _one_of(value: str, known: Mapping[str, Any], what: str) -> str:

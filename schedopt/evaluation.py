@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from schedopt.data import mix
 from schedopt.errors import DataError
-from schedopt.metrics import scorer
+from schedopt.metrics import METRICS, Score, scorer
 from schedopt.refinement import Refinement
 from schedopt.rules import rule
 from schedopt.schedules import Schedule
@@ -62,7 +62,7 @@ class Task:
 
     excerpt: Excerpt
     scene: Scene
-    score: Callable[[Tensor], Tensor]
+    score: Score
     key: Hashable
 
 
@@ -158,7 +158,20 @@ class Evaluator:
         if rule(self.refinement.rule).needs_references:
             others = mix(excerpt.references, [0.0 if j == k else w for j, w in enumerate(weights)])
             scene = Scene(mixture, true_target=target, true_others=others.to(device))
-        return Task(excerpt, scene, scorer(self.metric, target, keep_transform=keep_transform), key)
+        return Task(excerpt, scene, self._scorer(excerpt, weights, target, keep_transform), key)
+
+    def _scorer(self, excerpt: Excerpt, weights: Sequence[float], target: Tensor, keep_transform: bool) -> Score:
+        references = None
+        if METRICS.find(self.metric).needs_all_stems:
+            references = (torch.tensor(weights)[:, None, None] * excerpt.references).to(target.device)
+        return scorer(
+            self.metric,
+            target,
+            references=references,
+            target=excerpt.stems.index(self.refinement.target),
+            sample_rate=excerpt.sample_rate,
+            keep_transform=keep_transform,
+        )
 
     def _batches(self, tasks: Sequence[Task]) -> list[list[Task]]:
         """Tasks of equal length in groups that go through the separator together."""

@@ -21,7 +21,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_only_the_name_is_required(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, '[study]\nname = "mine"\n'))
-    assert config.study.storage == "sqlite:///studies/schedopt.db"
+    assert config.study.storage == f"sqlite:///{tmp_path}/schedopt.db"
     assert config.refinement.targets == ("vocals",)
     assert config.schedule.resolution == 0.1
 
@@ -122,17 +122,19 @@ MISTAKES: list[tuple[str, str]] = [
     ('[study]\nname = "m"\n[data.stems]\nother = []', "other has an empty list"),
     ('[study]\nname = "m"\n[data.stems]\na = ["x"]\nb = ["x"]', "'x' counts in 'a' and 'b'"),
     ('[study]\nname = "m"\n[separator.stems]\nother = ["x", "x"]', "'x' counts in 'other' and 'other'"),
-    ('[study]\nname = "m"\n[separator.stems]\nOther = ["x"]', "separator.stems.Other"),
+    ('[study]\nname = "m"\n[separator.stems]\n".x" = ["x"]', "separator.stems..x"),
     ('[study]\nname = "m"\n[data.stems]\nother = [3]', "data.stems.other"),
     ('[study]\nname = "m"\n[refinement]\ntarget = []', "at least one"),
+    ('[study]\nname = "m"\n[refinement]\ntarget = ["bass", "all"]', "at least one"),
     ('[study]\nname = "m"\n[refinement]\ntarget = ["bass", "bass"]', "every stem once"),
     ('[study]\nname = "m"\n[refinement]\nrule = "remx"', "did you mean 'remix'?"),
     ('[study]\nname = "m"\n[schedule]\nfamily = "linaer"', "did you mean linear?"),
     ('[study]\nname = "m"\n[schedule]\nmonotone = true', "monotone goes with the family free"),
     ('[study]\nname = "m"\n[schedule.space]\nstart = [0.5, 0.1]', "range of start"),
     ('[study]\nname = "m"\n[schedule.space]\nbegin = [0, 1]', "no parameter 'begin'"),
-    ('[study]\nname = "m"\n[data.gains]\nPiano = 1', "a stem's name is lower case"),
+    ('[study]\nname = "m"\n[data.gains]\n"a/b" = 1', "a stem's name has 1 to 100"),
     ('[study]\nname = "m"\n[refinement]\ntarget = "piano"\n[data.gains]\npiano = 0', "data.gains.piano = 0 takes"),
+    ('[study]\nname = "m"\n[data.gains]\npiano = 101', "gain of piano = 101"),
     ('[study]\nname = "m"\n[data.gains]\nbass = -1', "gain of bass"),
     ('[study]\nname = "m"\n[data]\nexcerpt = nan', "data.excerpt = nan: Input should be a finite number"),
     ('[study]\nname = "m"\n[search]\nsampler = "best"', "search.sampler = 'best'"),

@@ -53,6 +53,7 @@ WORDS = {
     "STUDY.toml": "small.toml",
     "STUDY": "small",
     "DIR": "listen",
+    "RESULT.json": "result.json",
     "SONG": "song.wav",
 }
 """Placeholders of the documentation, and what stands for them here; an output FILE is new.json."""
@@ -84,6 +85,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = write_study(folder, study={"trials": 2}, refinement={"steps": 1})
     soundfile.write(folder / "song.wav", 0.1 * np.random.default_rng(0).standard_normal((RATE // 2, 2)), RATE)
     assert call(["run", str(study)]) == 0
+    bench = ["benchmark", str(folder / "small.schedule.json"), "--against", "none", "--tracks", "1", "--excerpt", "0.3"]
+    assert call([*bench, "-o", str(folder / "result.json")]) == 0
     return folder
 
 

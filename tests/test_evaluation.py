@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose
 
 from schedopt.data import mix
 from schedopt.errors import DataError
 from schedopt.evaluation import Evaluator, mean_over_tracks
-from schedopt.metrics import sdr
+from schedopt.metrics import scorer, sdr
 from schedopt.refinement import Refinement
 from schedopt.rules import RULES
 from schedopt.schedules import Schedule
@@ -141,3 +142,14 @@ def test_the_same_track_twice_is_scored_like_any_other() -> None:
     scores = Evaluator(SEPARATOR, twins, Refinement("vocals")).scores((0.3, 0.6))
     assert_allclose(scores[0], scores[1])
     assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("metric", ["si_sir", "si_sar", "csdr", "global_sdr", "fullness"])
+def test_every_metric_can_be_the_score(metric: str) -> None:
+    """Metrics that need them get the references of all stems, as they are weighted in the mixture."""
+    excerpt = noise_excerpt(0)
+    weighted = Evaluator(tiny_separator(), [excerpt], Refinement("vocals"), metric=metric, gains={"bass": 0.5})
+    references = excerpt.references * torch.tensor([1.0, 0.5, 1.0, 1.0])[:, None, None]
+    score = scorer(metric, references=references, target=3, sample_rate=excerpt.sample_rate)
+    outputs = torch.stack(weighted.trajectory((0.5,), 0))
+    assert_allclose(weighted.scores((0.5,))[0], score(outputs), atol=1e-9)

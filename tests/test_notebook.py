@@ -34,7 +34,7 @@ def test_the_tour_runs(tmp_path: Path) -> None:
         for output in cell.outputs
         if "data" in output
     ]
-    assert {"image/png", "text/html"} <= {kind for data in shown for kind in data}
+    assert {"application/vnd.plotly.v1+json", "text/html"} <= {kind for data in shown for kind in data}
 
 
 def test_it_is_kept_without_outputs() -> None:

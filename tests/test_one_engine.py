@@ -45,7 +45,7 @@ def test_study_benchmark_and_separate_agree(stem: str, tmp_path: Path) -> None:
         separator={"model": file.model.model},
         refinement={
             "target": stem,
-            **{k: v for k, v in BETAS[stem].items() if k != "betas"},
+            **options,
             "steps": len(entry.betas),
         },
     )

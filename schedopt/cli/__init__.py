@@ -35,6 +35,7 @@ COMMANDS = {
         "schedopt.cli.benchmark",
         "Compare schedule files with one pass and other methods on held-out tracks.",
     ),
+    "verify": ("schedopt.cli.benchmark", "Recompute a benchmark's conclusions from its JSON; name what was changed."),
     "sweep": ("schedopt.cli.benchmark", "Vary one stem's weight in the mixture; show the score of all stems."),
     "report": ("schedopt.cli.report", "Write a study or a benchmark as one HTML file, with figures and audio."),
     "reproduce": ("schedopt.cli.study", "Replay the method's published table beside its figures."),

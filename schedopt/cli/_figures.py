@@ -11,7 +11,7 @@ import click
 from schedopt.cli._paths import PATH
 
 if TYPE_CHECKING:
-    from schedopt.view.figures import Charts
+    from schedopt.view.figures import Figures
 
 Command = Callable[..., Any]
 
@@ -25,6 +25,14 @@ def _writable(_: click.Context, __: click.Parameter, folder: Path | None) -> Pat
     return folder
 
 
+def _drawable(_: click.Context, __: click.Parameter, style: str) -> str:
+    if style != "html":
+        from schedopt.view.files import check_format
+
+        check_format(style)
+    return style
+
+
 def figures(command: Command) -> Command:
     """Adds both options."""
     where = click.option(
@@ -36,17 +44,23 @@ def figures(command: Command) -> Command:
         help="Write the figures into this folder.",
     )
     style = click.option(
-        "--figure-format", "style", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True
+        "--figure-format",
+        "style",
+        type=click.Choice(["html", "png", "svg", "pdf"]),
+        default="html",
+        show_default=True,
+        callback=_drawable,
+        help="Images need pip install 'schedopt[images]' and Chrome or Chromium.",
     )
     decorated: Command = where(style(command))
     return decorated
 
 
-def write(charts: Callable[[], Charts], folder: Path | None, style: str) -> None:
-    """Draw `charts` into `folder`, if one is named, and say what was written; drawing libraries load only then."""
+def write(figures: Callable[[], Figures], folder: Path | None, style: str) -> None:
+    """Draw `figures` into `folder`, if one is named, and say what was written; drawing libraries load only then."""
     if folder is None:
         return
-    from schedopt.view.figures import save_charts
+    from schedopt.view.files import save_figures
 
-    for path in save_charts(charts(), folder, style):
+    for path in save_figures(figures(), folder, style):
         click.echo(f"figure: {path}", err=True)

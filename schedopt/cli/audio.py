@@ -12,28 +12,48 @@ from schedopt.cli._paths import PATH
 from schedopt.data import SAMPLE_RATE, Split, load_tracks, mix
 from schedopt.files.writing import replacing
 from schedopt.metrics import METRICS
+from schedopt.proof.scoring import DEFAULT_METRICS
 from schedopt.proof.scoring import evaluate as score_folders
 from schedopt.songs import Encoding
 from schedopt.songs.writing import write
 from schedopt.types import STEMS
 
 
+def _metric_names(_: click.Context, __: click.Parameter, names: str) -> list[str]:
+    return [METRICS.find(name.strip()).name for name in names.split(",")]
+
+
 @click.command()
 @click.argument("reference_dir", type=PATH)
 @click.argument("estimate_dir", type=PATH)
+@click.option(
+    "--metrics",
+    metavar="NAMES",
+    callback=_metric_names,
+    default=",".join(DEFAULT_METRICS),
+    show_default=True,
+    help=f"Some of {', '.join(METRICS)}.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
-def evaluate(reference_dir: Path, estimate_dir: Path, as_json: bool) -> None:
-    """Score ESTIMATE_DIR's stems against REFERENCE_DIR's: SDR (BSS Eval v3), SI-SDR and SNR in dB.
+def evaluate(reference_dir: Path, estimate_dir: Path, metrics: list[str], as_json: bool) -> None:
+    """Score ESTIMATE_DIR's stems against REFERENCE_DIR's, at the sample rate of the reference's files.
 
-    Each folder holds drums, bass, other and vocals as .wav or .flac (or some of them), or one such folder a track.
+    Each folder holds audio files that are named after stems (drums, bass, guitar, …), or one such folder a track. Stems
+    that both sides hold are scored: SDR is BSS Eval v3's, equal to mir_eval; cSDR is museval's.
     """
     _show.show_notes()
-    result = score_folders(reference_dir, estimate_dir)
+    result = score_folders(reference_dir, estimate_dir, metrics)
     if as_json:
         _show.print_json(dataclasses.asdict(result))
         return
-    rows = [(stem, *(_show.db(scores[metric]) for metric in METRICS)) for stem, scores in result.stems.items()]
-    _show.print_table(("stem", "SDR", "SI-SDR", "SNR"), rows, f"mean over {len(result.tracks)} track(s)")
+    chosen = [METRICS.find(name) for name in metrics]
+    rows = [
+        (stem, *(f"{scores[m.name]:.2f} {m.unit}".strip() if m.name in scores else "–" for m in chosen))
+        for stem, scores in result.stems.items()
+    ]
+    medians = ", ".join(metric.title for metric in chosen if metric.over_tracks == "median")
+    title = f"mean{f' ({medians}: median)' if medians else ''} over {len(result.tracks)} track(s)"
+    _show.print_table(("stem", *(metric.title for metric in chosen)), rows, title)
     for name in result.silent:
         click.echo(f"left out, the reference is silent: {name}")
     for name in result.unmatched:

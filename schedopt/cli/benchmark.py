@@ -1,4 +1,4 @@
-"""`benchmark` and `sweep`: proof on tracks instead of search."""
+"""`benchmark`, `verify` and `sweep`: proof on tracks instead of search."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from schedopt.cli._figures import write as write_figures
 from schedopt.cli._paths import PATH, WORD, Number
 from schedopt.config import load_config
 from schedopt.data import Split
+from schedopt.errors import DataError, shown
 from schedopt.files.benchmark_file import BenchmarkFile, read_benchmark
 from schedopt.files.presets import is_preset, open_schedule
 from schedopt.files.writing import check_writable, json_text, write_text
 from schedopt.proof.benchmark import Options
 from schedopt.proof.benchmark import benchmark as run_benchmark
-from schedopt.proof.findings import document, findings
+from schedopt.proof.findings import document
 from schedopt.proof.held_out import with_held_out
 from schedopt.proof.methods import RIVALS, Rival
 from schedopt.proof.sweep import Sweep
 from schedopt.proof.sweep import sweep as run_sweep
 from schedopt.proof.tables import footnotes, headline, stem_table
+from schedopt.proof.verify import verify as check
 from schedopt.search.export import as_json as schedule_json
 
 if TYPE_CHECKING:
-    from schedopt.view.figures import Charts
+    from schedopt.view.figures import Figures
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
 OUTPUT = click.option("-o", "--output", type=PATH, help="Write the JSON document to this file too.")
@@ -116,9 +118,10 @@ def benchmark(
 ) -> None:
     """Compare schedule files with one pass, and with other uses of as many passes, on held-out tracks.
 
-    Always in float32. Scores are dB: SDR (BSS Eval v3) and SI-SDR, of whole tracks by default, mean over tracks.
-    Gains are paired by track, with a 95 % bootstrap interval over tracks and Wilcoxon's p, Holm-corrected over the
-    schedules. FILE is what `schedopt run` or `schedopt export` wrote, or the name of a preset.
+    Always in float32. Scores are dB: SDR (BSS Eval v3), SI-SDR and SNR, of whole tracks by default, mean over tracks.
+    Gains are paired by track, with a 95 % bootstrap interval over tracks and p, both corrected for the number of
+    schedules. A schedule is better only if SDR rises and neither SI-SDR nor SNR falls. FILE is what `schedopt run` or
+    `schedopt export` wrote, or the name of a preset.
     """
     _show.show_notes()
     if write and any(is_preset(path) for path in files):
@@ -140,16 +143,14 @@ def benchmark(
     loaded = {path: open_schedule(path) for path in files}
     for wanted in (*([] if output is None else [output]), *(map(Path, files) if write else ())):
         check_writable(wanted)
-    bench = run_benchmark(loaded, options, _count_excerpts())
-    found = findings(bench)
-    result = document(bench, found)
+    result = document(run_benchmark(loaded, options, _count_excerpts()))
     file = read_benchmark(result)
     try:
-        for path, noted in with_held_out(loaded, bench, found).items() if write else ():
+        for path, noted in with_held_out(loaded, file).items() if write else ():
             write_text(Path(path), schedule_json(noted))
         if output is not None:
             write_text(output, json_text(result))
-        write_figures(lambda: _benchmark_charts(file), folder, style)
+        write_figures(lambda: _benchmark_figures(file), folder, style)
     finally:  # what took long is seen even where a file cannot be written
         if as_json:
             _show.print_json(result)
@@ -157,10 +158,32 @@ def benchmark(
             _print_benchmark(file)
 
 
-def _benchmark_charts(file: BenchmarkFile) -> Charts:
-    from schedopt.view.figures import benchmark_charts
+@click.command()
+@click.argument("file", metavar="RESULT.json", type=PATH)
+@JSON
+def verify(file: Path, as_json: bool) -> None:
+    """Compute means, intervals, p and verdicts of a benchmark's JSON again, and name what does not add up.
 
-    return benchmark_charts(file)
+    Needs no audio and no model. Ends with exit code 1 where something does not add up.
+    """
+    result, faults = check(file)
+    tracks = len({excerpt.track for excerpt in result.data.excerpts})
+    if as_json:
+        _show.print_json({"file": str(file), "findings": len(result.findings), "tracks": tracks, "faults": faults})
+    elif not faults:
+        click.echo(
+            f"{file}: adds up: {len(result.findings)} findings of {len(result.methods)} methods, {tracks} tracks"
+        )
+    for fault in () if as_json else faults:
+        click.echo(fault)
+    if faults:
+        raise DataError(f"{shown(file)}: {len(faults)} of its fields do not add up")
+
+
+def _benchmark_figures(file: BenchmarkFile) -> Figures:
+    from schedopt.view.figures import benchmark_figures
+
+    return benchmark_figures(file)
 
 
 def _print_benchmark(file: BenchmarkFile) -> None:
@@ -209,7 +232,7 @@ def sweep(
     try:
         if output is not None:
             write_text(output, json_text(done.document()))
-        write_figures(lambda: _sweep_charts(done), folder, style)
+        write_figures(lambda: _sweep_figures(done), folder, style)
     finally:
         if as_json:
             _show.print_json(done.document())
@@ -217,10 +240,10 @@ def sweep(
             _print_sweep(done)
 
 
-def _sweep_charts(done: Sweep) -> Charts:
-    from schedopt.view.figures import sweep_charts
+def _sweep_figures(done: Sweep) -> Figures:
+    from schedopt.view.figures import sweep_figures
 
-    return sweep_charts(done)
+    return sweep_figures(done)
 
 
 def _print_sweep(done: Sweep) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import optuna
 
 from schedopt.cli import _show
 from schedopt.cli._figures import figures
@@ -17,6 +16,7 @@ from schedopt.files.benchmark_file import load_benchmark
 from schedopt.files.schedule_file import SUFFIX
 from schedopt.files.writing import check_writable, write_text
 from schedopt.search.export import default_path
+from schedopt.storage.faults import quiet_optuna
 from schedopt.storage.opening import open_storage
 from schedopt.view.report import benchmark_page, render, study_page
 from schedopt.view.report.page import Page
@@ -82,9 +82,9 @@ def report(
     named = len(page.sections) > 1
     write_figures(
         lambda: {
-            f"{section.key}-{name}" if named else name: chart
+            f"{section.key}-{name}" if named else name: figure
             for section in page.sections
-            for name, chart in section.charts.items()
+            for name, figure in section.figures.items()
         },
         folder,
         style,
@@ -92,9 +92,9 @@ def report(
 
 
 def _study(file: Path, storage: str | None, overrides: tuple[str, ...], audio: Audio) -> tuple[Page, Path]:
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     named = [] if storage is None else [f"study.storage={storage}"]
     config = load_config(file, [*overrides, *named])
-    page = study_page(config, open_storage(config.study.storage, create=False), audio)
+    with quiet_optuna():
+        page = study_page(config, open_storage(config.study.storage, read_only=True), audio)
     schedule = default_path(config)
     return page, schedule.with_name(schedule.name.removesuffix(SUFFIX) + REPORT_SUFFIX)

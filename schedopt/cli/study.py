@@ -23,10 +23,11 @@ from schedopt.search.provenance import differing, lines, provenance
 from schedopt.search.study import Summary, study_name, summarize
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown
+from schedopt.workers.run import grid_used_up
 from schedopt.workers.run import run as run_study
 
 if TYPE_CHECKING:
-    from schedopt.view.figures import Charts
+    from schedopt.view.figures import Figures
 
 STUDY_FILE = click.argument("study_file", metavar="STUDY.toml", type=PATH)
 SET = click.option(
@@ -90,16 +91,19 @@ def run(
         summaries = run_study(config, trust_pickle=trust_pickle, watcher=bars, dask=dask)
     if written is not None:
         complete = all(summary.best for summary in summaries)
-        stored = open_storage(config.study.storage, create=False) if complete else None
+        stored = open_storage(config.study.storage, read_only=True) if complete else None
         written = None if stored is None else _export(exports.schedule_file(config, stored), written)
     if as_json:
         documents = [summary.document() for summary in summaries]
         _show.print_json(documents[0] if len(documents) == 1 else {"studies": documents})
-        return
+    else:
+        for summary in summaries:
+            _print_summary(summary, config.study.trials)
+        if written is not None:
+            click.echo(f"schedule file: {written}")
     for summary in summaries:
-        _print_summary(summary, config.study.trials)
-    if written is not None:
-        click.echo(f"schedule file: {written}")
+        if summary.finished < config.study.trials:
+            raise StudyError(grid_used_up(config, summary))
 
 
 def _print_summary(summary: Summary, trials: int) -> None:
@@ -182,7 +186,7 @@ def status(
 
 def _stored_studies(url: str, config: StudyConfig | None, names: tuple[str, str] | None) -> list[optuna.Study]:
     """The studies to show: those named, those of the study file, or all of the storage."""
-    opened = open_storage(url, create=False)
+    opened = open_storage(url, read_only=True)
     if names is not None:
         return [exports.load_study(opened, name, url) for name in names]
     found = optuna.get_all_study_names(opened)
@@ -197,7 +201,7 @@ def _stored_studies(url: str, config: StudyConfig | None, names: tuple[str, str]
 def _status_row(summary: Summary) -> tuple[str, ...]:
     best = summary.best
     return (
-        summary.study,
+        f"{summary.study} (not made by schedopt)" if summary.foreign else summary.study,
         *(str(n) for n in (summary.complete, summary.pruned, summary.failed, summary.running)),
         _show.db(best.value if best else None),
         _show.db(best.gain if best else None, sign=True),
@@ -241,9 +245,9 @@ def export(
     """Write the best schedule of STUDY.toml's studies, or of one NAME in a storage: a schedule file, or a β table."""
     if study is None and study_file is not None:
         config = _config(study_file, overrides, storage=storage)
-        found = exports.schedule_file(config, open_storage(config.study.storage, create=False))
+        found = exports.schedule_file(config, open_storage(config.study.storage, read_only=True))
     elif study is not None and study_file is None and storage is not None and not overrides:
-        found = exports.schedule_file_of(open_storage(storage, create=False), storage, study)
+        found = exports.schedule_file_of(open_storage(storage, read_only=True), storage, study)
     else:
         raise click.UsageError("give a study file, or --storage URL and --study NAME")
     if output is None:
@@ -270,12 +274,13 @@ def reproduce(
 ) -> None:
     """Replay the method's published table with STUDY.toml's model and held-out tracks, beside the figures.
 
-    The line n/N under the file's rule and under the oracle, score of the target after each step.
+    The line n/N under the file's rule, and the oracle at the β that its published row has in truth; score of the
+    target after each step: mean, lowest and highest track.
     """
     _show.show_notes()
     config = _config(study_file, overrides)
     result = replay(config, trust_pickle=trust_pickle, on_row=_show.count_rows)
-    write_figures(lambda: _charts(result), folder, style)
+    write_figures(lambda: _figures(result), folder, style)
     if as_json:
         _show.print_json(result.document())
         return
@@ -285,6 +290,8 @@ def reproduce(
     for (rule, target), ours in result.rows.items():
         published = PUBLISHED.get((rule, target), ())
         rows.append((f"{rule}, {target}", *(f"{value:.3f}" for value in ours)))
+        for name, ends in zip(("  lowest track", "  highest track"), result.ranges[rule, target], strict=True):
+            rows.append((name, *(f"{value:.3f}" for value in ends)))
         if published:
             rows.append(("  published", *(f"{value:.3f}" for value in published)))
             rows.append(("  difference", *(f"{a - b:+.3f}" for a, b in zip(ours, published, strict=False))))
@@ -293,7 +300,7 @@ def reproduce(
         click.echo(sentence)
 
 
-def _charts(result: Reproduction) -> Charts:
-    from schedopt.view.figures import reproduction_charts
+def _figures(result: Reproduction) -> Figures:
+    from schedopt.view.figures import reproduction_figures
 
-    return reproduction_charts(result)
+    return reproduction_figures(result)

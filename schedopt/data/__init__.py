@@ -8,11 +8,11 @@ be used is refused with a `DataError` that names the file; what had to be conver
 a warning of the logger `schedopt`.
 """
 
-from schedopt.data._resample import SAMPLE_RATE, resampled_length
+from schedopt.data._resample import SAMPLE_RATE
 from schedopt.data.audio import Audio, open_audio, read_audio, read_song
 from schedopt.data.decoding import SUFFIXES, check_file
 from schedopt.data.excerpts import audible_stems, cut_excerpts
-from schedopt.data.folder import is_track_folder, open_stem_folder, stem_files, track_folders
+from schedopt.data.folder import is_track_folder, stem_files, track_folders
 from schedopt.data.mixing import mix
 from schedopt.data.sources import check_source, load_tracks, stems_of
 from schedopt.data.splits import Split
@@ -34,11 +34,9 @@ __all__ = [
     "load_tracks",
     "mix",
     "open_audio",
-    "open_stem_folder",
     "plan_stems",
     "read_audio",
     "read_song",
-    "resampled_length",
     "stem_files",
     "stems_of",
     "track_folders",

@@ -317,7 +317,7 @@ def _piped_pieces(path: Path, process: subprocess.Popen[bytes], channels: int, s
 def _refusal(path: Path, why: str, says: str) -> str:
     if "matches no streams" in says:
         says = "it holds no audio stream"
-    return f"{shown(path)} is not audio that can be read: neither libsndfile ({why}) nor ffmpeg ({says}) can read it"
+    return f"{shown(path)}: neither libsndfile ({why}) nor ffmpeg ({says}) can read it"
 
 
 def _says(said: IO[bytes], path: Path) -> str:

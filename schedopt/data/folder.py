@@ -12,10 +12,9 @@ files, a mixture among them, are ignored: the mixture is always the sum of the s
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from schedopt.data._resample import SAMPLE_RATE
 from schedopt.data._text import reason, shown
 from schedopt.data.decoding import SUFFIXES
 from schedopt.data.splits import Split, check_disjoint, log, searched, split_by_name
@@ -33,16 +32,21 @@ LAYOUTS: tuple[dict[Split, str], ...] = (
 )
 """Names of the sub-folders that hold a split; the first layout that is found counts."""
 
+
+class NoTracks(DataError):
+    """A folder in which no file has a known stem's name."""
+
+
 Sides = dict[Split, dict[str, Path]]
 """Track folders by name, for each side of a split."""
 
-Names = Collection[str]
-"""Names by which files are taken for stems."""
+Names = Mapping[str, str]
+"""Stems by the names in lower case by which files are taken for them."""
+
+KNOWN: Names = {stem: stem for stem in KNOWN_STEMS}
 
 
-def load_folder(
-    root: Path, split: Split, limit: int | None, sums: StemSums, names: Names = KNOWN_STEMS
-) -> list[StemTrack]:
+def load_folder(root: Path, split: Split, limit: int | None, sums: StemSums, names: Names = KNOWN) -> list[StemTrack]:
     """The tracks of one side of `root`, in the order of their names; files are listed, not opened."""
     if is_track_folder(root, names):
         raise DataError(f"{shown(root)} is itself a track: give the folder that it lies in, or one with more tracks")
@@ -57,7 +61,7 @@ def load_folder(
     return [open_track(sides[split][name], sums, names) for name in chosen[:limit]]
 
 
-def open_track(folder: Path, sums: StemSums, names: Names = KNOWN_STEMS) -> StemTrack:
+def open_track(folder: Path, sums: StemSums, names: Names = KNOWN) -> StemTrack:
     """The track in `folder` with all the stems that it offers, after the mapping `sums`."""
     found = _stem_paths(folder, names)
     made = add_up(found, sums)
@@ -65,24 +69,7 @@ def open_track(folder: Path, sums: StemSums, names: Names = KNOWN_STEMS) -> Stem
     return StemTrack(shown(folder.name), folder, files)
 
 
-def open_stem_folder(folder: str | Path, stems: Sequence[str] = STEMS, sample_rate: int = SAMPLE_RATE) -> StemTrack:
-    """The track in `folder`, with exactly `stems`, in that order, at `sample_rate` Hz; files are not opened yet.
-
-    Raises:
-        DataError: if a stem is missing.
-    """
-    folder = Path(folder)
-    found = _stem_paths(folder, {*KNOWN_STEMS, *stems})
-    for stem in stems:
-        if stem not in found:
-            raise DataError(
-                f"{shown(folder)}: {stem} is missing; a track needs {', '.join(stems)}, each as .wav or .flac"
-            )
-    files = {stem: [StemFile(path) for path in found[stem]] for stem in stems}
-    return StemTrack(shown(folder.name), folder, files, sample_rate)
-
-
-def stem_files(folder: str | Path, names: Names = KNOWN_STEMS) -> dict[str, list[Path]]:
+def stem_files(folder: str | Path, names: Names = KNOWN) -> dict[str, list[Path]]:
     """The files of the stems that lie in `folder`, in the order of KNOWN_STEMS; letters' case does not matter.
 
     Raises:
@@ -92,7 +79,7 @@ def stem_files(folder: str | Path, names: Names = KNOWN_STEMS) -> dict[str, list
     return {stem: found[stem] for stem in in_order(found)}
 
 
-def track_folders(root: str | Path, names: Names = KNOWN_STEMS) -> list[Path]:
+def track_folders(root: str | Path, names: Names = KNOWN) -> list[Path]:
     """The sub-folders of `root` that are tracks, sorted by name; those without any stem are passed over with a note."""
     folders = []
     for entry in list_folder(Path(root)):
@@ -107,7 +94,7 @@ def track_folders(root: str | Path, names: Names = KNOWN_STEMS) -> list[Path]:
     return folders
 
 
-def is_track_folder(folder: str | Path, names: Names = KNOWN_STEMS) -> bool:
+def is_track_folder(folder: str | Path, names: Names = KNOWN) -> bool:
     """Whether at least one stem lies in `folder` itself, as a file or as a folder of files."""
     entries = list_folder(Path(folder))
     return any(_stem_of(entry, names) for entry in entries) or any(_parts_in(entry, names) for entry in entries)
@@ -146,7 +133,7 @@ def _stem_paths(folder: Path, names: Names) -> dict[str, list[Path]]:
             raise DataError(_twice(folder, stem, paths[0], paths[1]))
     for entry in entries:
         if parts := _parts_in(entry, names):
-            stem = entry.name.lower()
+            stem = names[entry.name.lower()]
             if stem in found:
                 raise DataError(_twice(folder, stem, found[stem][0], entry))
             found[stem] = parts
@@ -160,16 +147,16 @@ def _twice(folder: Path, stem: str, one: Path, other: Path) -> str:
 
 def _stem_of(entry: Path, names: Names) -> str | None:
     """The stem that a file is named after, if any."""
-    stem = entry.stem.lower()
-    return stem if stem in names and entry.suffix.lower() in SUFFIXES else None
+    return names.get(entry.stem.lower()) if entry.suffix.lower() in SUFFIXES else None
 
 
 def _parts_in(entry: Path, names: Names) -> list[Path]:
     """The audio files in a folder that is named after a stem, unless it is a track of that name."""
-    if entry.name.lower() not in names or not is_folder(entry):
+    stem = names.get(entry.name.lower())
+    if stem is None or not is_folder(entry):
         return []
     inside = list_folder(entry)
-    if any(_stem_of(file, names) not in (None, entry.name.lower()) for file in inside):
+    if any(_stem_of(file, names) not in (None, stem) for file in inside):
         return []
     return [file for file in inside if file.suffix.lower() in SUFFIXES]
 
@@ -215,9 +202,7 @@ def _require(folders: dict[str, Path], place: Path) -> None:
     if not folders and any(entry.name.endswith(".stem.mp4") for entry in list_folder(place)):
         raise DataError(f"{shown(place)} holds .stem.mp4 files: give musdb:PATH as the source, not folder:PATH")
     if not folders:
-        raise DataError(
-            f"{shown(place)} holds no tracks: each is a sub-folder with {', '.join(STEMS)} as .wav or .flac"
-        )
+        raise NoTracks(f"{shown(place)} holds no tracks: each is a sub-folder with {', '.join(STEMS)} as .wav or .flac")
 
 
 def _holds_a_side(place: Path, names: Names) -> bool:

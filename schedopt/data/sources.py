@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import get_args
 
 from schedopt.data._demo import load_demo
 from schedopt.data._musdb import load_musdb
-from schedopt.data.folder import load_folder
+from schedopt.data.decoding import SUFFIXES
+from schedopt.data.folder import Names, NoTracks, load_folder
 from schedopt.data.splits import Split
-from schedopt.data.stems import KNOWN_STEMS, StemSums, all_names, in_order
+from schedopt.data.stems import KNOWN_STEMS, StemSums, in_order
 from schedopt.errors import DataError
 from schedopt.types import Track
 
@@ -39,14 +41,15 @@ def load_tracks(
     if limit is not None and limit < 1:
         raise DataError(f"the number of tracks must be at least 1, got {limit}")
     sums = mapping or {}
-    tracks = _load(source, split, limit, sums, {*KNOWN_STEMS, *all_names(sums), *stems})
+    names = (*KNOWN_STEMS, *sums, *(member for listed in sums.values() for member in listed), *stems)
+    tracks = _load(source, split, limit, sums, {name.lower(): name for name in names})
     for stem in sums:
         if not any(stem in track.stems for track in tracks):
             raise DataError(f"data.stems.{stem}: no {split} track of {source} has {' or '.join(sums[stem])}")
     return tracks
 
 
-def _load(source: str, split: Split, limit: int | None, sums: StemSums, names: Collection[str]) -> list[Track]:
+def _load(source: str, split: Split, limit: int | None, sums: StemSums, names: Names) -> list[Track]:
     kind, _, rest = source.partition(":")
     if source == "demo":
         return list(load_demo(split, limit, sums))
@@ -60,10 +63,18 @@ def _load(source: str, split: Split, limit: int | None, sums: StemSums, names: C
 def check_source(source: str, split: Split, mapping: StemSums | None = None) -> None:
     """Refuse a source that cannot be used, before a model is loaded for it; folders are listed, no file is opened.
 
+    A folder of audio files of other names is let through, since the model may have stems of these names.
+
     Raises:
         DataError: as `load_tracks`.
     """
-    load_tracks(source, split, mapping=mapping)
+    try:
+        load_tracks(source, split, mapping=mapping)
+    except NoTracks:
+        root = _path(source.partition(":")[2])
+        inside = itertools.chain(root.glob("*/*.*"), root.glob("*/*/*.*"))
+        if not any(path.suffix.lower() in SUFFIXES for path in inside):
+            raise
 
 
 def stems_of(tracks: Sequence[Track]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@
     other = ["other", "guitar", "piano"]
 
 A mapping gives a stem the sum of the listed ones, which it takes the place of. A stem that is to keep its own part is
-in its own list. Names are lower case.
+in its own list.
 """
 
 from __future__ import annotations
@@ -124,8 +124,3 @@ def add_up(stems: Iterable[str], sums: StemSums) -> dict[str, tuple[str, ...]]:
 def in_order(stems: Collection[str]) -> list[str]:
     """`stems`, the known ones in the order of KNOWN_STEMS, the others after them by name."""
     return [stem for stem in KNOWN_STEMS if stem in stems] + sorted(set(stems) - set(KNOWN_STEMS))
-
-
-def all_names(sums: StemSums) -> set[str]:
-    """Every name in a mapping."""
-    return set(sums).union(*sums.values())

@@ -95,12 +95,6 @@ class StemTrack:
             self._read(into, stem, first)
         return torch.from_numpy(piece)
 
-    def read_stem(self, stem: str) -> torch.Tensor:
-        """One stem from end to end, (2, samples)."""
-        whole = np.empty((2, self.samples), np.float32)
-        self._read(whole, stem, 0)
-        return torch.from_numpy(whole)
-
     def close(self) -> None:
         """Let go of the files, and of what was decoded of them."""
         self._opened.clear()

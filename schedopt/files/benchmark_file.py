@@ -1,18 +1,21 @@
 """Benchmark documents (the JSON of `schedopt benchmark`) read back, for figures and reports. Nothing in one is trusted.
 
-`schedopt.proof.findings.document` writes them. A benchmark document is no schedule file, and nothing makes one of
-it: what a ceiling did with the true stems stays here.
+`schedopt.proof.findings.document` writes them: what was measured (`Measured`: settings, every track's scores, the
+excerpts' fingerprints), what follows from it (findings, sentences), and a checksum of every field, so that
+`schedopt verify` names what was changed. A benchmark document is no schedule file, and nothing makes one of it: what a
+ceiling did with the true stems stays here.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from schedopt.errors import DataError, shown
 from schedopt.files.explain import explain
@@ -24,80 +27,91 @@ from schedopt.types import STEMS
 Kind = Literal["baseline", "schedule", "shift", "line", "constant", "family", "oracle", "greedy"]
 """See `schedopt.proof.methods`."""
 
-FORMAT = 1
+Rival = Literal["baseline", "shift"]
+"""What a method is compared with: one pass, and the shift trick at as many passes."""
+
+FORMAT = 2
+"""1 had no SNR, checksums and guarded verdicts, and other statistics."""
+
 KIND = "schedopt benchmark"
 MAX_BYTES = 2**28
 """50 tracks with four stems and ten methods have 2 MB."""
 
+CHECKSUM = 6
+"""Hexadecimal digits a field."""
+
 Scores = Annotated[tuple[Number, ...], Field(min_length=1, max_length=101)]
 
 
-class Part(BaseModel):
-    """Unknown keys are let be: a later version may write more."""
+class Section(BaseModel):
+    """Unknown keys are ignored: a later version may write more."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=False)
 
 
-class Compared(Part):
+class Compared(Section):
     """A paired comparison over tracks, dB; see `schedopt.proof.statistics.Comparison`."""
 
+    tracks: int
     mean: Number
     interval: tuple[Number | None, Number | None]
-    p_holm: Number
+    p: Number
     wins: int
     losses: int
     ties: int
     verdict: Text
 
 
-class Level(Part):
+class Level(Section):
     mean: Number
     median: Number
 
 
-class Row(Part):
-    """A finding: one method for one stem or all stems."""
+class Row(Section):
+    """A finding: one method for one stem or all stems; by metric (dB), and by rival and metric.
+
+    `frames` is the median over tracks of the median over 1 s frames (all stems: mean of the stems' medians).
+    `passes` and `seconds` are those of one excerpt and stem (all stems: summed). `verdicts` are guarded: see
+    `schedopt.proof.findings`.
+    """
 
     method: Text
     kind: Kind
     needs_references: bool
     stem: Text
-    sdr: Level
-    si_sdr: Level
+    levels: dict[Text, Level]
     frames: Number | None = None
     passes: int
     seconds: Number
-    versus: dict[Literal["baseline", "shift"], dict[Literal["sdr", "si_sdr"], Compared]]
+    versus: dict[Rival, dict[Text, Compared]]
+    verdicts: dict[Rival, Text]
 
 
-class TrackScores(Part):
-    """Scores after step 0 … N of one track, dB."""
+class StemPart(SeededOptions, Section):
+    """One method for one stem; `betas` is null for the greedy search, which finds others for each excerpt.
 
-    sdr: Scores
-    si_sdr: Scores
-
-
-class StemPart(SeededOptions, Part):
-    """One method for one stem; `betas` is null for the greedy search, which finds others for each excerpt."""
+    `tracks`: scores in dB after step 0 … N by track and metric. `frames`: median over 1 s frames by track.
+    """
 
     betas: tuple[Beta, ...] | None
     origin: Text | None = None
     passes: int = Field(ge=1)
-    tracks: Annotated[dict[str, TrackScores], Field(min_length=1)]
+    seconds: Number
+    tracks: Annotated[dict[str, dict[Text, Scores]], Field(min_length=1)]
+    frames: dict[str, Number] = Field(default_factory=dict)
 
-    def by_step(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """SDR in dB: (tracks, N+1)."""
-        return np.array([scores.sdr for scores in self.tracks.values()])
+    def by_step(self, metric: str = "sdr") -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Scores in dB: (tracks, N+1)."""
+        return np.array([scores[metric] for scores in self.tracks.values()])
 
     @model_validator(mode="after")
     def _equally_long(self) -> StemPart:
-        steps = {len(one) for scores in self.tracks.values() for one in (scores.sdr, scores.si_sdr)}
-        if len(steps) != 1:
+        if len({len(one) for scores in self.tracks.values() for one in scores.values()}) != 1:
             raise ValueError("tracks have scores of different numbers of steps")
         return self
 
 
-class MethodPart(Part):
+class MethodPart(Section):
     name: Text
     kind: Kind
     needs_references: bool
@@ -105,7 +119,7 @@ class MethodPart(Part):
     stems: Annotated[dict[Text, StemPart], Field(min_length=1)]
 
 
-class ExcerptPart(Part):
+class ExcerptPart(Section):
     track: str
     start: float = Field(ge=0, allow_inf_nan=False)
     seconds: float = Field(gt=0, allow_inf_nan=False)
@@ -113,9 +127,7 @@ class ExcerptPart(Part):
     silent: tuple[Text, ...] = ()
 
 
-class Heard(Part):
-    """The held-out music."""
-
+class HeldOutMusic(Section):
     source: Text
     excerpt: Annotated[float, Field(gt=0.05, le=600)] | Literal["track"]
     excerpts_per_track: int = Field(ge=1, le=1000)
@@ -123,33 +135,77 @@ class Heard(Part):
     left_out: dict[Text, tuple[str, ...]] = Field(default_factory=dict)
 
 
-class Model(Part):
+class Model(Section):
     model: Text
     weights: Hex
     precision: Text
     overlap: float = Field(ge=0, lt=1)
 
 
-class BenchmarkFile(Part):
-    """A benchmark document."""
+class Measured(Section):
+    """What a benchmark measured; `metric` is the one that its verdicts are about, one of `metrics`."""
 
-    format: Literal[1]
+    format: int
     kind: Literal["schedopt benchmark"]
     created: Text
     model: Model
-    data: Heard
-    seed: int
+    data: HeldOutMusic
+    metric: Text
+    metrics: Annotated[tuple[Text, ...], Field(min_length=1)]
+    seed: int = Field(ge=0)
     passes: dict[Text, int]
     seconds_per_pass: Number
     methods: Annotated[tuple[MethodPart, ...], Field(min_length=1)]
-    findings: tuple[Row, ...]
-    sentences: tuple[Annotated[str, Field(max_length=4000)], ...]
     versions: dict[Text, Text]
 
     @property
     def stems(self) -> tuple[str, ...]:
         """Stems that were scored."""
-        return tuple(self.methods[0].stems)
+        known = {stem: rank for rank, stem in enumerate(STEMS)}
+        return tuple(sorted(self.methods[0].stems, key=lambda stem: (known.get(stem, len(STEMS)), stem)))
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: int) -> int:
+        if value != FORMAT:
+            raise ValueError(f"this schedopt reads format {FORMAT}; run the benchmark again")
+        return value
+
+    @model_validator(mode="after")
+    def _baseline_first(self) -> Measured:
+        if self.methods[0].kind != "baseline":
+            raise ValueError("the first method is not the plain pass")
+        for method in self.methods:
+            for stem, part in method.stems.items():
+                if stem not in self.stems:
+                    raise ValueError(f"{method.name}: the plain pass was not scored on {stem!r}")
+                if part.tracks.keys() != self.methods[0].stems[stem].tracks.keys():
+                    raise ValueError(f"{method.name} and the plain pass were scored on different tracks of {stem}")
+                if any(set(scores) != set(self.metrics) for scores in part.tracks.values()):
+                    raise ValueError(f"{method.name}, {stem}: tracks are not scored in {', '.join(self.metrics)}")
+        if any(part.by_step(self.metrics[0]).shape[1] != 1 for part in self.methods[0].stems.values()):
+            raise ValueError("the plain pass has more than one step")
+        if self.metric not in self.metrics:
+            raise ValueError(f"metric {self.metric} is not one of {', '.join(self.metrics)}")
+        return self
+
+    @model_validator(mode="after")
+    def _named_apart(self) -> Measured:
+        """Figures and tables look methods up by name."""
+        if len({method.name for method in self.methods}) != len(self.methods):
+            raise ValueError("two methods have one name")
+        for stem in self.stems:
+            if not any(m.kind == "schedule" and stem in m.stems for m in self.methods):
+                raise ValueError(f"there is no schedule for {stem!r}")
+        return self
+
+
+class BenchmarkFile(Measured):
+    """A benchmark document."""
+
+    findings: tuple[Row, ...]
+    sentences: tuple[Annotated[str, Field(max_length=4000)], ...]
+    checksums: dict[str, str]
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -157,32 +213,69 @@ class BenchmarkFile(Part):
         return tuple(dict.fromkeys(row.stem for row in self.findings))
 
     @model_validator(mode="after")
-    def _baseline_first(self) -> BenchmarkFile:
-        if self.methods[0].kind != "baseline":
-            raise ValueError("the first method is not the plain pass")
-        for method in self.methods:
-            for stem, part in method.stems.items():
-                if stem not in self.stems or part.tracks.keys() != self.methods[0].stems[stem].tracks.keys():
-                    raise ValueError(f"{method.name} and the plain pass were scored on different tracks of {stem}")
-        if any(part.by_step().shape[1] != 1 for part in self.methods[0].stems.values()):
-            raise ValueError("the plain pass has more than one step")
-        return self
-
-    @model_validator(mode="after")
     def _complete(self) -> BenchmarkFile:
-        """Figures and tables look methods and findings up by name."""
-        if len({method.name for method in self.methods}) != len(self.methods):
-            raise ValueError("two methods have one name")
+        """Figures and tables look findings up by method and stem."""
         rows = {(row.method, row.stem): row for row in self.findings}
-        for stem in self.stems:
-            of_stem = [method for method in self.methods if stem in method.stems]
-            if stem not in STEMS or not any(method.kind == "schedule" for method in of_stem):
-                raise ValueError(f"there is no schedule for {stem!r}")
-            for method in of_stem:
+        for method in self.methods:
+            for stem in method.stems:
                 row = rows.get((method.name, stem))
-                if row is None or (method.kind != "baseline" and "sdr" not in row.versus.get("baseline", {})):
+                if row is None or (method.kind != "baseline" and self.metric not in row.versus.get("baseline", {})):
                     raise ValueError(f"there is no finding for {method.name}, {stem}")
         return self
+
+
+def checksums(document: Mapping[str, Any]) -> dict[str, str]:
+    """Checksums of every field but `checksums`: by path of the object, `CHECKSUM` digits a key in sorted order.
+
+    They show what was changed by accident or without them; they are no signature, since anybody can make them anew.
+    """
+    return {
+        path: "".join(_checksum(fields[key]) for key in sorted(fields))
+        for path, fields in _objects({key: value for key, value in document.items() if key != "checksums"}, "")
+    }
+
+
+def changed(document: Mapping[str, Any]) -> Iterator[str]:
+    """Paths of the fields that differ from `document`'s own checksums."""
+    kept = document["checksums"]
+    objects = dict(_objects({key: value for key, value in document.items() if key != "checksums"}, ""))
+    yield from (f"{path or 'the document'} is missing" for path in kept if path not in objects)
+    for path, fields in objects.items():
+        found = kept.get(path)
+        keys = sorted(fields)
+        if found is None or len(found) != CHECKSUM * len(keys):
+            yield f"{path or 'the document'} has been added, or has another number of fields"
+            continue
+        for n, key in enumerate(keys):
+            if found[n * CHECKSUM : (n + 1) * CHECKSUM] != _checksum(fields[key]):
+                yield f"{path}.{key}".removeprefix(".")
+
+
+def _objects(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every JSON object in `value` by its path, with the fields that hold no object."""
+    if isinstance(value, Mapping):
+        yield path, {key: child for key, child in value.items() if not _holds_objects(child)}
+        children = [(f"{path}.{key}".removeprefix("."), child) for key, child in value.items()]
+    else:
+        children = [(f"{path}[{n}]", child) for n, child in enumerate(value)]
+    for name, child in children:
+        if _holds_objects(child):
+            yield from _objects(child, name)
+
+
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, (list, tuple)) and any(map(_holds_objects, value)))
+
+
+def _checksum(value: Any) -> str:
+    return hashlib.sha256(json.dumps(_plain(value), ensure_ascii=True).encode()).hexdigest()[:CHECKSUM]
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as floats: programs that rewrite JSON make 1 of 1.0."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(child) for child in value]
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
 def read_benchmark(document: Mapping[str, Any]) -> BenchmarkFile:
@@ -196,19 +289,24 @@ def load_benchmark(path: Path) -> BenchmarkFile:
     Raises:
         DataError: it cannot be read, or is something else; one line with the file and the field.
     """
+    return load_document(path)[0]
+
+
+def load_document(path: Path) -> tuple[BenchmarkFile, dict[str, Any]]:
+    """The same, with the document as it was written."""
     where = shown(path)
-    content = read_bytes(path, MAX_BYTES, "benchmark", DataError)
-    if _kind(content) != KIND:
+    document = _document(read_bytes(path, MAX_BYTES, "benchmark", DataError))
+    if document.get("kind") != KIND:
         raise DataError(f"{where}: is no benchmark; `schedopt benchmark FILE… -o {where}` writes one")
     try:
-        return BenchmarkFile.model_validate_json(content)
+        return read_benchmark(document), document
     except ValidationError as error:
         raise DataError(explain(error, where, BenchmarkFile)) from None
 
 
-def _kind(content: bytes) -> object:
+def _document(content: bytes) -> dict[str, Any]:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
-        return None
-    return document.get("kind") if isinstance(document, dict) else None
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from schedopt.errors import ScheduleError, shown
 from schedopt.files.explain import explain
@@ -92,8 +100,12 @@ class Gain95(Part):
 
     mean: Number
     interval: tuple[Number | None, Number | None]
-    p: float = Field(ge=0, le=1, description="Wilcoxon's signed-rank test, Holm-corrected over the benchmark")
-    verdict: Literal["better", "worse", "no measurable difference", "too few tracks"]
+    p: float = Field(
+        ge=0, le=1, description="of the mean being 0; bootstrap-t, corrected for the benchmark's schedules"
+    )
+    verdict: Text = Field(
+        description="better | worse | no measurable difference | too few tracks | better in … at the cost of …"
+    )
 
 
 class HeldOutScore(Part):

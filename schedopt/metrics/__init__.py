@@ -41,8 +41,9 @@ from schedopt.metrics._base import CEILING_DB, FLOOR_DB, Metric, Score, Truth
 from schedopt.metrics._bss_eval import SDR, PreparedReference, sdr
 from schedopt.metrics._frames import CSDR, csdr, frame_scores
 from schedopt.metrics._mel import BLEEDLESS, FULLNESS, bleedless, fullness
-from schedopt.metrics._projection import SI_SAR, SI_SIR, si_sar, si_sir
-from schedopt.metrics._ratios import GLOBAL_SDR, SI_SDR, SNR, global_sdr, si_sdr, snr
+from schedopt.metrics._projection import SI_SAR, SI_SDR, SI_SIR, si_sar, si_sdr, si_sir
+from schedopt.metrics._ratios import GLOBAL_SDR, SNR, global_sdr, snr
+from schedopt.registry import Registry
 
 __all__ = [
     "CEILING_DB",
@@ -54,7 +55,6 @@ __all__ = [
     "Truth",
     "bleedless",
     "csdr",
-    "find_metric",
     "frame_scores",
     "fullness",
     "global_sdr",
@@ -67,23 +67,14 @@ __all__ = [
     "snr",
 ]
 
-METRICS: dict[str, Metric] = {
+METRICS: Registry[Metric] = Registry("metric", "schedopt.metrics", ConfigError, {
     metric.name: metric for metric in (SDR, SI_SDR, SNR, SI_SIR, SI_SAR, GLOBAL_SDR, CSDR, BLEEDLESS, FULLNESS)
-}
+})  # fmt: skip
 
 
 def register_metric(metric: Metric) -> Metric:
-    """Make `metric` known by its name. Raises `ConfigError` where another metric has the name."""
-    if METRICS.setdefault(metric.name, metric) is not metric:
-        raise ConfigError(f"metric {metric.name!r} is there already")
-    return metric
-
-
-def find_metric(name: str) -> Metric:
-    """The metric called `name`. Raises `ConfigError` that names the known ones."""
-    if name not in METRICS:
-        raise ConfigError(f"metric {name!r} is not known: choose one of {', '.join(METRICS)}")
-    return METRICS[name]
+    """Make a metric known by its name."""
+    return METRICS.register(metric.name, metric)
 
 
 def scorer(
@@ -110,4 +101,4 @@ def scorer(
         if references is None:
             raise ConfigError("scorer needs a reference")
         reference = references[target]
-    return find_metric(metric).prepare(Truth(reference, references, target, sample_rate, keep_transform))
+    return METRICS.find(metric).prepare(Truth(reference, references, target, sample_rate, keep_transform))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,11 @@ estimate is below one step of 16-bit audio, so no separator's estimate falls und
 
 CEILING_DB = 150.0
 """The highest score, also of a perfect estimate: float32 signals that differ by rounding alone are 150 dB apart."""
+
+BLOCK = 2**18
+"""Samples, of all channels together, that are converted to float64 at a time: 2 MB stay in the cache."""
+
+MIN_BLOCK = 2**12
 
 Score = Callable[[Tensor], Tensor]
 """Estimates (…, channels, samples) → scores (…,), float64; raises `DataError` where shapes do not fit."""
@@ -93,7 +98,7 @@ def check_reference(reference: Tensor) -> Tensor:
             "a reference needs the shape (…, channels, samples) and float samples, "
             f"not {tuple(reference.shape)} of {_type(reference)}"
         )
-    peaks = reference.abs().amax(dim=-1)  # (…, channels)
+    peaks = _peaks(reference)  # (…, channels)
     if not peaks.isfinite().all():
         raise DataError("a reference has samples that are not finite")
     sounding = peaks > 0
@@ -117,12 +122,20 @@ def check_estimates(shape: torch.Size, estimates: Tensor, sounding: Tensor) -> N
             f"of shape {tuple(shape)}: channels and samples must be the same, samples float"
         )
     if estimates.device.type != "cuda":
-        peaks = torch.linalg.vector_norm(estimates, torch.inf, dim=-1).to(sounding.device)
+        peaks = _peaks(estimates).to(sounding.device)
         if (sounding & ~((peaks > 0) & peaks.isfinite())).any():
             _warn_once(
                 "an estimate is silent or has samples that are not finite: it gets the lowest score "
                 "(0 dB where silence is scored by SNR)"
             )
+
+
+def float64_blocks(device: torch.device, *audio: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same piece of each of `audio`, (…, samples), in float64 on `device`; then the next one."""
+    rows = sum(each[..., 0].numel() for each in audio)
+    count = max(MIN_BLOCK, BLOCK // rows)
+    for first in range(0, audio[0].shape[-1], count):
+        yield tuple(each[..., first : first + count].to(device).double() for each in audio)
 
 
 def float64_device(tensor: Tensor) -> torch.device:
@@ -144,6 +157,11 @@ def bounded(score: Tensor) -> Tensor:
 @functools.cache
 def _warn_once(message: str) -> None:
     logging.getLogger("schedopt").warning(message)
+
+
+def _peaks(audio: Tensor) -> Tensor:
+    """(…, samples) → (…,), NaN where there is one."""
+    return torch.maximum(audio.amax(dim=-1), -audio.amin(dim=-1))
 
 
 def _type(tensor: Tensor) -> str:

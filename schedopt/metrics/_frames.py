@@ -22,9 +22,9 @@ def frame_scores(references: Tensor, target: int, estimates: Tensor, sample_rate
     """SDR in dB of each whole second: estimates (…, channels, samples) → (…, frames) float64, NaN where none counts.
 
     10·log10(Σ‖x‖² / Σ‖x − x̂‖²) with sums over channels and the frame: museval's `bss_eval_images` (BSS Eval v4), whose
-    filters enter its ISR, SIR and SAR but not this ratio. As there, a frame does not count in which the channels of any
-    true stem, or of the estimate, add up to silence; what is shorter than a second is one frame; the rest of the last
-    second is left out. Source: Stöter, Liutkus, Ito, "The 2018 Signal Separation Evaluation Campaign".
+    filters enter its ISR, SIR and SAR but not this ratio. As there, a frame does not count in which the channels of the
+    estimate, or of a true stem that sounds at all, add up to silence; what is shorter than a second is one frame; the
+    rest of the last second is left out. Source: Stöter, Liutkus, Ito, "The 2018 Signal Separation Evaluation Campaign".
 
     references: (stems, channels, samples), of all stems; target: index of the one that is estimated. Raises `DataError`
     on a silent target or shapes that differ.
@@ -56,7 +56,8 @@ def _framewise(truth: Truth) -> Score:
         whole = audio[:, : frames * frame].to(sounding.device).double()
         return whole.reshape(len(audio), frames, frame).transpose(0, 1)
 
-    used = torch.stack([_sounds(framed(stem)) for stem in references]).all(dim=0)  # (frames,)
+    sounds = torch.stack([_sounds(framed(stem)) for stem in references])  # (stems, frames)
+    used = (sounds | ~sounds.any(dim=1, keepdim=True)).all(dim=0)  # (frames,)
 
     def score(estimates: Tensor) -> Tensor:
         check_estimates(references.shape[1:], estimates, sounding)

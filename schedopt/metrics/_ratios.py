@@ -1,4 +1,4 @@
-"""SNR, SI-SDR and global SDR: ratios of two energies, taken sample by sample in float64, also of good estimates."""
+"""SNR and global SDR: the energy of the true stem over that of the error, summed sample by sample in float64."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from schedopt.metrics._base import (
     check_estimates,
     check_reference,
     decibels,
+    float64_blocks,
     float64_device,
 )
 
@@ -26,16 +27,7 @@ def snr(reference: Tensor, estimate: Tensor) -> Tensor:
     float64. A silent estimate keeps the 0 dB that the formula gives it. Raises `DataError` on a silent reference or
     shapes that differ.
     """
-    return _prepare(Truth(reference))(estimate)
-
-
-def si_sdr(reference: Tensor, estimate: Tensor) -> Tensor:
-    """Scale-invariant SDR: 10·log10(‖α·x‖² / ‖α·x − x̂‖²) with α = ⟨x̂, x⟩ / ‖x‖², per channel, then their mean.
-
-    Source: Le Roux, Wisdom, Erdogan, Hershey: "SDR – half-baked or well done?" (2019). Means are not removed, as in
-    torchmetrics' default (`zero_mean=False`), with which the authors' table was made. Shapes and errors as in `snr`.
-    """
-    return _prepare(Truth(reference), scaled=True)(estimate)
+    return _prepare(Truth(reference), pooled=False)(estimate)
 
 
 def global_sdr(reference: Tensor, estimate: Tensor) -> Tensor:
@@ -48,18 +40,17 @@ def global_sdr(reference: Tensor, estimate: Tensor) -> Tensor:
     return _prepare(Truth(reference), pooled=True)(estimate)
 
 
-def _prepare(truth: Truth, *, scaled: bool = False, pooled: bool = False) -> Score:
+def _prepare(truth: Truth, *, pooled: bool) -> Score:
     reference, device = truth.reference, float64_device(truth.reference)
     sounding = check_reference(reference).to(device)
 
     def score(estimates: Tensor) -> Tensor:
         check_estimates(reference.shape, estimates, sounding)
-        target = reference.to(device).double()
-        # one leading index at a time, so that memory does not grow with the batch
-        energies = [
-            _energies(target, one.to(device).double(), scaled) for one in estimates.reshape(-1, *reference.shape)
-        ]
-        signal, distortion = torch.stack(energies, dim=1).reshape(2, *estimates.shape[:-1])
+        signal = torch.zeros(reference.shape[:-1], dtype=torch.float64, device=device)
+        distortion = torch.zeros(estimates.shape[:-1], dtype=torch.float64, device=device)
+        for x, x_hat in float64_blocks(device, reference, estimates):
+            signal += x.square().sum(dim=-1)
+            distortion += (x - x_hat).square().sum(dim=-1)
         if pooled:
             return bounded(10 * torch.log10(signal.sum(dim=-1) / distortion.sum(dim=-1)))
         return decibels(signal, distortion, sounding)
@@ -67,15 +58,7 @@ def _prepare(truth: Truth, *, scaled: bool = False, pooled: bool = False) -> Sco
     return score
 
 
-def _energies(target: Tensor, estimate: Tensor, scaled: bool) -> Tensor:
-    """Energies of the signal and the distortion: (…, channels, samples) each → (2, …, channels)."""
-    signal = target.square().sum(dim=-1)
-    if scaled:
-        gain = (estimate * target).sum(dim=-1) / signal  # 0 / 0 in silent channels, which do not count
-        return torch.stack([gain**2 * signal, (gain[..., None] * target - estimate).square().sum(dim=-1)])
-    return torch.stack([signal, (target - estimate).square().sum(dim=-1)])
-
-
-SNR = Metric("snr", "SNR", "energy of the true stem over that of the error; equation 1 of the report", _prepare)
-SI_SDR = Metric("si_sdr", "SI-SDR", "as SNR, any gain is forgiven", partial(_prepare, scaled=True))
+SNR = Metric(
+    "snr", "SNR", "true stem over error; equation 1 of the report: nothing is forgiven", partial(_prepare, pooled=False)
+)
 GLOBAL_SDR = Metric("global_sdr", "global SDR", "as SNR, with the channels pooled", partial(_prepare, pooled=True))

@@ -24,7 +24,7 @@ from schedopt.errors import DataError, ScheduleError
 from schedopt.evaluation import Evaluator, Passes
 from schedopt.files.schedule_file import ScheduleFile, check_separator
 from schedopt.metrics import frame_scores, scorer
-from schedopt.proof.families import best_of_families
+from schedopt.proof.families import selected_of_families
 from schedopt.proof.methods import GREEDY_RATIOS, RIVALS, Method, Rival, compared
 from schedopt.schedules import Schedule
 from schedopt.search.workbench import stems_to_cut
@@ -33,8 +33,8 @@ from schedopt.store import Store
 from schedopt.types import Excerpt, ExcerptLength
 
 Array = NDArray[np.float64]
-ScoredMetric = Literal["sdr", "si_sdr"]
-SCORED: tuple[ScoredMetric, ...] = ("sdr", "si_sdr")
+ScoredMetric = Literal["sdr", "si_sdr", "snr"]
+SCORED: tuple[ScoredMetric, ...] = ("sdr", "si_sdr", "snr")
 
 log = logging.getLogger("schedopt")
 
@@ -134,7 +134,7 @@ def benchmark(
     options = options or Options()
     music = _music(files, options)
     separator = _separator(files, options)
-    families = best_of_families(files, options.storage) if "family" in options.against else []
+    families = selected_of_families(files, options.storage) if "family" in options.against else []
     methods = compared(files, options.against, ceilings=options.ceilings, families=families)
     _note_gains(files)
     tracks = load_tracks(music.source, "held-out", options.tracks, mapping=music.stems, stems=separator.stems)

@@ -1,4 +1,4 @@
-"""The best schedule of each family that a study database holds, as rivals of a benchmark.
+"""The selected schedule of each family that a study database holds, as rivals of a benchmark.
 
 Chosen by what the searches say (their gain on the search excerpts), never by held-out tracks.
 """
@@ -18,13 +18,14 @@ from schedopt.errors import StudyError
 from schedopt.files.schedule_file import SHARED, Entry, ScheduleFile
 from schedopt.proof.methods import Method, Setting
 from schedopt.search.export import entry_of
+from schedopt.search.study import is_ours
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown, sqlite_file
 
 log = logging.getLogger("schedopt")
 
 
-def best_of_families(files: Mapping[str, ScheduleFile], storage: str | None = None) -> list[Method]:
+def selected_of_families(files: Mapping[str, ScheduleFile], storage: str | None = None) -> list[Method]:
     """A method a family: for every stem of `files` (by path) the schedule with the highest gain in its search.
 
     Looks into `storage`, or into the SQLite databases that the files name; other servers are asked only where the user
@@ -44,9 +45,9 @@ def best_of_families(files: Mapping[str, ScheduleFile], storage: str | None = No
     own = {(entry.study, entry.trial) for file in files.values() for entry in file.entries().values()}
     methods: dict[str, Method] = {}
     for (family, stem), entry in sorted(found.items()):
-        # A file that is itself the best of its family is in the table already.
+        # A file that is itself the selected one of its family is in the table already.
         if (entry.study, entry.trial) not in own:
-            there = methods.get(family, Method(f"best {family} schedule", "family", {}))
+            there = methods.get(family, Method(f"selected {family} schedule", "family", {}))
             origin = f"study {entry.study}, trial {entry.trial}"
             settings = {**there.settings, stem: Setting(entry.refinement(stem), entry.betas, origin)}
             methods[family] = replace(there, settings=settings)
@@ -58,7 +59,7 @@ def _gain(entry: Entry) -> float:
 
 
 def _entries(url: str, stem: str, metric: str, weights: str | None) -> Iterator[Entry]:
-    """The best schedules for `stem` of the storage's studies of these weights."""
+    """The selected schedules for `stem` of the storage's studies of these weights."""
     for study in _studies(open_storage(url, read_only=True)):
         attrs = study.user_attrs
         config = attrs.get("config", {})
@@ -76,7 +77,7 @@ def _entries(url: str, stem: str, metric: str, weights: str | None) -> Iterator[
 def _studies(storage: BaseStorage) -> Iterator[optuna.Study]:
     for name in optuna.get_all_study_names(storage):
         study = optuna.load_study(study_name=name, storage=storage)
-        if "schedopt" in study.user_attrs and "baseline" in study.user_attrs:
+        if is_ours(study) and "baseline" in study.user_attrs:
             yield study
 
 
@@ -91,7 +92,7 @@ def _local(url: str | None, path: str) -> str | None:
             open_storage(url, read_only=True)
             return url
     log.warning(
-        "%s: its study database (%s) is not at hand, so the best of each family is left out; name it with --storage",
+        "%s: its study database (%s) is not at hand, so no other family is compared; name it with --storage",
         path,
         shown(url),
     )

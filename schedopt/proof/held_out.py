@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from schedopt.files.benchmark_file import BenchmarkFile, Rival, Row
 from schedopt.files.schedule_file import FORMAT, SHARED, Entry, Gain95, HeldOutScore, ScheduleFile
-from schedopt.proof.benchmark import Benchmark
-from schedopt.proof.findings import Finding
-from schedopt.proof.statistics import Comparison
 from schedopt.proof.tables import ALL
 
 
-def with_held_out(
-    files: Mapping[str, ScheduleFile], bench: Benchmark, found: Sequence[Finding]
-) -> dict[str, ScheduleFile]:
+def with_held_out(files: Mapping[str, ScheduleFile], result: BenchmarkFile) -> dict[str, ScheduleFile]:
     """`files` (by path) with the held-out score of every schedule that was measured; the others stay as they are.
 
     The shared schedule's is that of all stems together, and is left out where a stem has a schedule of its own.
     """
-    own = {(finding.method.file, finding.stem): finding for finding in found if finding.method.kind == "schedule"}
+    paths = {method.name: method.file for method in result.methods if method.kind == "schedule"}
+    own = {(paths[row.method], row.stem): row for row in result.findings if row.method in paths}
     return {
         path: file.model_copy(
             update={
                 "format": FORMAT,
                 "schedules": {
-                    target: _noted(entry, bench, own.get((path, _scope(file, bench, target))))
+                    target: _noted(entry, result, own.get((path, _scope(file, result, target))))
                     for target, entry in file.schedules.items()
                 },
             }
@@ -34,33 +30,30 @@ def with_held_out(
     }
 
 
-def _scope(file: ScheduleFile, bench: Benchmark, target: str) -> str:
+def _scope(file: ScheduleFile, result: BenchmarkFile, target: str) -> str:
     """The finding's stem that tells what `target`'s schedule is worth; empty where none does."""
     if target != SHARED:
         return target
     if set(file.schedules) != {SHARED}:
         return ""
-    return ALL if len(bench.stems) > 1 else bench.stems[0]
+    return ALL if len(result.stems) > 1 else result.stems[0]
 
 
-def _noted(entry: Entry, bench: Benchmark, finding: Finding | None) -> Entry:
-    if finding is None:
+def _noted(entry: Entry, result: BenchmarkFile, row: Row | None) -> Entry:
+    if row is None:
         return entry
-    over_shift_trick = finding.versus.get(("sdr", "shift"))
-    over_one_pass = finding.versus["sdr", "baseline"]
     score = HeldOutScore(
-        source=bench.music.source,
-        tracks=over_one_pass.tracks,
-        excerpt=bench.music.excerpt,
-        value=finding.mean["sdr"],
-        over_one_pass=_gain(over_one_pass),
-        over_shift_trick=None if over_shift_trick is None else _gain(over_shift_trick),
-        measured=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        source=result.data.source,
+        tracks=row.versus["baseline"][result.metric].tracks,
+        excerpt=result.data.excerpt,
+        value=row.levels[result.metric].mean,
+        over_one_pass=_gain(row, "baseline", result.metric),
+        over_shift_trick=_gain(row, "shift", result.metric) if "shift" in row.versus else None,
+        measured=result.created,
     )
     return entry.model_copy(update={"held_out": score})
 
 
-def _gain(comparison: Comparison) -> Gain95:
-    told = comparison.document()
-    low, high = told["interval"]
-    return Gain95(mean=comparison.mean, interval=(low, high), p=comparison.p_holm, verdict=comparison.verdict)
+def _gain(row: Row, rival: Rival, metric: str) -> Gain95:
+    made = row.versus[rival][metric]
+    return Gain95(mean=made.mean, interval=made.interval, p=made.p, verdict=row.verdicts[rival])

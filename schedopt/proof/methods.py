@@ -7,7 +7,7 @@ All of them are trajectories of the one engine, with another rule, other options
     shift      Demucs' shift trick, as many passes: remix with β = 0, every step shifted, mean of all estimates
     line       the authors' β_n = n/N, with their peak guard
     constant   the same β at every step with the schedule's own rule and options; its values are fixed here, in advance
-    family     the best schedule of each family that the study database holds (`schedopt.proof.families`)
+    family     the selected schedule of each family that the study database holds (`schedopt.proof.families`)
     oracle     ceiling: the rule oracle along the line n/N; needs the true stems
     greedy     ceiling: per excerpt, the ratio with the best true SDR at every step (arXiv 2505.19534)
 """
@@ -64,9 +64,13 @@ class Method:
         return self.kind in CEILINGS
 
     def passes(self, stem: str) -> int:
-        """Passes an excerpt that this method costs by itself: N+1; the greedy search 1 + 10·N."""
-        steps = len(self.settings[stem].betas)
-        return 1 + steps * (len(GREEDY_RATIOS) if self.kind == "greedy" else 1)
+        """Passes an excerpt that this method costs by itself."""
+        return passes_of(self.kind, len(self.settings[stem].betas))
+
+
+def passes_of(kind: Kind, steps: int) -> int:
+    """Passes that a method of this kind costs by itself: N+1; the greedy search 1 + 10·N."""
+    return 1 + steps * (len(GREEDY_RATIOS) if kind == "greedy" else 1)
 
 
 def compared(

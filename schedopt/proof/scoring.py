@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.functional import pad
 
-from schedopt.data import is_track_folder, open_stem_folder, stem_files, track_folders
+from schedopt.data import SUFFIXES, Audio, is_track_folder, open_audio, stem_files, track_folders
 from schedopt.data._text import shown
+from schedopt.data.folder import is_folder, list_folder
+from schedopt.data.stems import KNOWN_STEMS
 from schedopt.errors import DataError
 from schedopt.metrics import METRICS, scorer
+
+DEFAULT_METRICS = ("sdr", "si_sdr", "snr")
+
+NO_STEMS = frozenset(["mixture"])
+"""Names of audio files that are no stems: MUSDB18-HQ keeps the mixture beside them."""
+
+TOLERANCE = 0.01
+"""Seconds by which an estimate and its reference may differ in length; resampling and encoders round it."""
+
+INAUDIBLE = 2.0**-24
+"""A peak below one step of 24-bit audio, of which a note tells."""
+
+log = logging.getLogger("schedopt")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores in dB by metric: mean over tracks of each stem, and each track's own."""
+    """Scores by metric: of each stem over tracks (mean, or median where publications have that), and of each track."""
 
     stems: Mapping[str, Mapping[str, float]]
     tracks: Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -26,48 +44,135 @@ class Evaluation:
     """What only one side holds, in words."""
 
 
-def evaluate(reference: Path, estimate: Path) -> Evaluation:
+def evaluate(reference: Path, estimate: Path, metrics: Sequence[str] = DEFAULT_METRICS) -> Evaluation:
     """Compare two folders of stems: of one track each, or of track folders with the same names.
 
-    Stems that both sides hold are scored. A stem that is silent in the reference is left out and listed, and so is
-    a track or stem that only one side holds.
+    Stems that both sides hold are scored, whatever their names, at the sample rate of the reference's file. A stem that
+    is silent in the reference is left out and listed, and so is a track or stem that only one side holds. Memory holds
+    two stems at a time, or all where a metric needs them.
 
     Raises:
-        DataError: nothing to compare, unequal lengths, or files that cannot be read.
+        ConfigError: an unknown metric.
+        DataError: nothing to compare, lengths that differ by more than `TOLERANCE`, or files that cannot be read.
     """
+    for name in metrics:
+        METRICS.find(name)
     pairs, unmatched = _pairs(reference, estimate)
     tracks: dict[str, dict[str, dict[str, float]]] = {}
     silent: list[str] = []
     for name, (true, guess) in pairs.items():
-        here, there = stem_files(true), stem_files(guess)
+        here, there = (stem_files(folder, _names([true, guess])) for folder in (true, guess))
         unmatched += [f"{name}: {line}" for line in _one_sided(here, there, true, guess)]
-        tracks[name], quiet = _score_track(true, guess, [stem for stem in here if stem in there])
-        silent += [f"{name}: {stem}" for stem in quiet]
-    stems = {stem: None for scores in tracks.values() for stem in scores}
-    if not stems:
+        if not here.keys() & there.keys():
+            raise DataError(f"{estimate}: holds no stem that {reference} holds too")
+        stems = {stem: _Stem(paths) for stem, paths in here.items()}
+        tracks[name] = {}
+        for stem in here:
+            if stem in there:
+                scores = _score_stem(stems, stem, _Stem(there[stem]), metrics)
+                if scores is None:
+                    silent.append(f"{name}: {stem}")
+                else:
+                    tracks[name][stem] = scores
+    if not any(tracks.values()):
         raise DataError(f"{reference}: every stem is silent, so there is nothing to score")
-    means: dict[str, Mapping[str, float]] = {
-        stem: {
-            metric: float(np.mean([scores[stem][metric] for scores in tracks.values() if stem in scores]))
-            for metric in METRICS
-        }
-        for stem in stems
-    }
-    return Evaluation(means, tracks, tuple(silent), tuple(unmatched))
+    return Evaluation(_over_tracks(list(tracks.values()), metrics), tracks, tuple(silent), tuple(unmatched))
+
+
+class _Stem:
+    """A stem of a track: the sum of its files."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.path = paths[0]
+        self._files: list[Audio] = [open_audio(path, None) for path in paths]
+        self.rate = max(audio.sample_rate for audio in self._files)
+
+    def read(self, rate: int) -> Tensor:
+        """From end to end at `rate` Hz, (2, samples)."""
+        pieces = [replace(audio, sample_rate=rate).read() for audio in self._files]
+        longest = max(piece.shape[-1] for piece in pieces)
+        return torch.stack([pad(piece, (0, longest - piece.shape[-1])) for piece in pieces]).sum(dim=0)
+
+
+def _score_stem(
+    references: Mapping[str, _Stem], stem: str, guess: _Stem, metrics: Sequence[str]
+) -> dict[str, float] | None:
+    """Scores of one stem by metric, None where its reference is silent. `references` are those of all stems."""
+    rate = references[stem].rate
+    if guess.rate != rate:
+        log.warning("%s: %d Hz, resampled to its reference's %d Hz", shown(guess.path), guess.rate, rate)
+    x, x_hat = _equally_long(references[stem], guess, rate)
+    if not x.any():
+        return None
+    peak = x_hat.abs().max().item()
+    if 0 < peak < INAUDIBLE:
+        log.warning("%s: its peak is %.1e, inaudible; metrics that forgive gains score it", shown(guess.path), peak)
+    whole = None
+    if any(METRICS.find(name).needs_all_stems for name in metrics):
+        others = [x if name == stem else other.read(rate) for name, other in references.items()]
+        length = x.shape[-1]
+        whole = torch.stack([pad(other, (0, max(0, length - other.shape[-1])))[:, :length] for other in others])
+    target, scores = list(references).index(stem), {}
+    for name in metrics:
+        try:
+            score = scorer(name, x, references=whole, target=target, sample_rate=rate, keep_transform=False)
+        except DataError as error:
+            log.warning("%s: no %s: %s", shown(references[stem].path), name, error)
+        else:
+            scores[name] = float(score(x_hat))
+    return scores
+
+
+def _equally_long(true: _Stem, guess: _Stem, rate: int) -> tuple[Tensor, Tensor]:
+    """Both at `rate`, cut to the shorter one; a note tells of a difference."""
+    x, x_hat = true.read(rate), guess.read(rate)
+    long, short = max(x.shape[-1], x_hat.shape[-1]), min(x.shape[-1], x_hat.shape[-1])
+    if long - short > TOLERANCE * rate:
+        raise DataError(
+            f"{shown(guess.path)}: is {x_hat.shape[-1]} samples long, its reference {x.shape[-1]} (at {rate} Hz); both "
+            "must be equally long"
+        )
+    if long > short:
+        which = guess.path if x_hat.shape[-1] > short else true.path
+        log.warning("%s: %d samples longer than its counterpart, which are left out", shown(which), long - short)
+    return x[:, :short], x_hat[:, :short]
+
+
+def _over_tracks(
+    tracks: Sequence[Mapping[str, Mapping[str, float]]], metrics: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Stem → metric → score over the tracks that have one."""
+    means: dict[str, dict[str, float]] = {stem: {} for scores in tracks for stem in scores}
+    for stem, by_metric in means.items():
+        for name in metrics:
+            values = [scores[stem][name] for scores in tracks if name in scores.get(stem, ())]
+            average = np.median if METRICS.find(name).over_tracks == "median" else np.mean
+            if values:
+                by_metric[name] = float(average(values))
+    return means
 
 
 def _pairs(reference: Path, estimate: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     """The track folders of both sides by name, and what only one side holds."""
-    if is_track_folder(reference):
+    if is_track_folder(reference, _names([reference])):
         return {reference.resolve().name: (reference, estimate)}, []
-    there = {folder.name: folder for folder in track_folders(reference)}
+    there, here = ({folder.name: folder for folder in _track_folders(root)} for root in (reference, estimate))
     if not there:
-        raise DataError(f"{reference}: no stems here; they are named drums, bass, other, vocals (.wav or .flac)")
-    here = {folder.name: folder for folder in track_folders(estimate)}
+        raise DataError(f"{reference}: no stems here: files such as vocals.wav, or a folder of them for each track")
     pairs = {name: (folder, here[name]) for name, folder in there.items() if name in here}
     if not pairs:
         raise DataError(f"{estimate}: holds none of the tracks of {reference} ({', '.join(sorted(there)[:3])} …)")
     return pairs, _one_sided(there, here, reference, estimate)
+
+
+def _track_folders(root: Path) -> list[Path]:
+    return track_folders(root, _names(folder for folder in list_folder(root) if is_folder(folder)))
+
+
+def _names(folders: Iterable[Path]) -> Mapping[str, str]:
+    """What counts as the name of a stem, in lower case: known ones, and those of all audio files in `folders`."""
+    files = (entry for folder in folders for entry in list_folder(folder) if entry.suffix.lower() in SUFFIXES)
+    return {name: name for name in (*KNOWN_STEMS, *(entry.stem.lower() for entry in files)) if name not in NO_STEMS}
 
 
 def _one_sided(there: Iterable[str], here: Iterable[str], reference: Path, estimate: Path) -> list[str]:
@@ -75,26 +180,3 @@ def _one_sided(there: Iterable[str], here: Iterable[str], reference: Path, estim
     return [f"{shown(name)} is only in {shown(reference)}" for name in there if name not in here] + [
         f"{shown(name)} is only in {shown(estimate)}" for name in here if name not in there
     ]
-
-
-def _score_track(
-    reference: Path, estimate: Path, shared: Sequence[str]
-) -> tuple[dict[str, dict[str, float]], list[str]]:
-    if not shared:
-        raise DataError(f"{estimate}: holds no stem that {reference} holds too")
-    true, guess = open_stem_folder(reference, shared), open_stem_folder(estimate, shared)
-    if true.samples != guess.samples:
-        raise DataError(
-            f"{estimate}: is {guess.samples} samples long, its reference {true.samples}; both must be equally long"
-        )
-    scores: dict[str, dict[str, float]] = {}
-    silent: list[str] = []
-    # Stem after stem, so that memory holds two of them, not eight.
-    for stem in shared:
-        x = true.read_stem(stem)
-        if not torch.any(x):
-            silent.append(stem)
-            continue
-        x_hat = guess.read_stem(stem)
-        scores[stem] = {metric: float(scorer(metric, x)(x_hat)) for metric in METRICS}
-    return scores, silent

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,19 @@ class Sweep:
         return float(np.mean(list(self.tracks[gain][stem].values())))
 
     def change(self, gain: float, stem: str) -> Comparison:
-        """Against uniform weights, paired by track."""
-        ours, uniform = self.tracks[gain][stem], self.tracks[UNIFORM][stem]
-        return compare([ours[track] - uniform[track] for track in ours], np.random.default_rng(0))
+        """Against uniform weights, paired by track; corrected for all gains and stems of the sweep."""
+        return self._changes[gain, stem]
+
+    @cached_property
+    def _changes(self) -> dict[tuple[float, str], Comparison]:
+        uniform = self.tracks[UNIFORM]
+        differences = {
+            (gain, stem): {track: value - uniform[stem][track] for track, value in by_track.items()}
+            for gain, by_stem in self.tracks.items()
+            for stem, by_track in by_stem.items()
+        }
+        made = compare([*differences.values()], np.random.default_rng(0))
+        return dict(zip(differences, made, strict=True))
 
     def document(self) -> dict[str, Any]:
         """For `--json`."""

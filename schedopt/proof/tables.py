@@ -7,6 +7,8 @@ from schedopt.files.benchmark_file import BenchmarkFile, Compared
 ALL = "all stems"
 """The scope that is, track by track, the mean over the stems that sound."""
 
+METRIC_NAMES = {"sdr": "SDR", "si_sdr": "SI-SDR", "snr": "SNR"}
+
 Table = tuple[list[str], list[list[str]]]
 """Header and rows."""
 
@@ -31,15 +33,17 @@ def stem_table(file: BenchmarkFile, scope: str) -> Table:
     rows = [row for row in file.findings if row.stem == scope]
     with_frames = any(row.frames is not None for row in file.findings)
     with_shift = any("shift" in row.versus for row in rows)
-    head = [scope, "passes", "s", "SDR", "median", *["1 s frames"] * with_frames, "SI-SDR"]
+    names = [METRIC_NAMES.get(metric, metric) for metric in file.metrics]
+    head = [scope, "passes", "s", names[0], "median", *["1 s frames"] * with_frames, *names[1:]]
     head += ["gain over one pass", "p", "won/lost", *["gain over shift trick"] * with_shift]
     lines = []
     for row in rows:
+        first, *others = (row.levels[metric] for metric in file.metrics)
         line = [row.method + " (needs the references)" * row.needs_references]
-        line += [str(row.passes), f"{row.seconds:.2f}", f"{row.sdr.mean:.2f}"]
-        line += [f"{row.sdr.median:.2f}", *[_level(row.frames)] * with_frames]
-        line += [f"{row.si_sdr.mean:.2f}", *_gain(row.versus.get("baseline", {}).get("sdr"))]
-        line += [_gain(row.versus.get("shift", {}).get("sdr"))[0]] * with_shift
+        line += [str(row.passes), f"{row.seconds:.2f}", f"{first.mean:.2f}"]
+        line += [f"{first.median:.2f}", *[_level(row.frames)] * with_frames]
+        line += [*(f"{level.mean:.2f}" for level in others), *_gain(row.versus.get("baseline", {}).get(file.metric))]
+        line += [_gain(row.versus.get("shift", {}).get(file.metric))[0]] * with_shift
         lines.append(line)
     return head, lines
 
@@ -49,7 +53,8 @@ def footnotes(file: BenchmarkFile) -> list[str]:
     kinds = {method.kind for method in file.methods}
     lines = [f"passes and s(econds): of one excerpt, {file.seconds_per_pass:.3f} s a pass on the machine that ran it"]
     lines.append(
-        "p: Wilcoxon's signed-rank test, Holm-corrected over the schedules and, apart from them, over the rest"
+        f"gain, interval and p: {METRIC_NAMES.get(file.metric, file.metric)}, bootstrap-t over tracks, corrected for"
+        " the number of schedules (the other methods apart from them)"
     )
     if "constant" in kinds:
         lines.append("constant: its β were fixed in advance, not chosen on these tracks")
@@ -77,7 +82,7 @@ def _gain(comparison: Compared | None) -> tuple[str, str, str]:
     interval = "" if comparison.interval == (None, None) else f" [{_end(comparison, 0)}, {_end(comparison, 1)}]"
     ties = f" ({comparison.ties} equal)" if comparison.ties else ""
     count = f"{comparison.wins}/{comparison.losses}{ties}"
-    return f"{comparison.mean:+.3f}{interval}", f"{comparison.p_holm:.2g}", count
+    return f"{comparison.mean:+.3f}{interval}", f"{comparison.p:.2g}", count
 
 
 def _end(comparison: Compared, side: int) -> str:

@@ -46,7 +46,7 @@ def artifact_folder(url: str, named: str = "") -> Path | None:
     """The folder of the audio of the studies in the storage `url`; None where there is none.
 
     Args:
-        named: `[store] artifacts`, relative to the current folder; it comes first.
+        named: `[store] artifacts`; it comes first.
 
     Raises:
         StudyError: `named` begins with the home of a user who is not there.

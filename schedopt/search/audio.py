@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,16 +67,13 @@ class AudioKeeper:
         task, target = self.evaluator.tasks[0], self.evaluator.refinement.target
         reference = self.evaluator.gains.get(target, 1.0) * task.excerpt.references[task.excerpt.stems.index(target)]
         estimates = self.evaluator.trajectory(betas, 0, again=True)
-        first, count = loudest(reference, round(self.seconds * self.evaluator.separator.sample_rate))
         found = {
             "1-mixture": task.scene.mixture,
             "2-one-pass": estimates[0],
             f"3-refined-{len(betas)}-steps": estimates[-1],
             "4-reference": reference,
         }
-        cut = {name: audio[:, first : first + count].cpu() for name, audio in found.items()}
-        peak = max(1.0, *(float(audio.abs().max()) for audio in cut.values()))
-        return {name: audio / peak for name, audio in cut.items()}
+        return comparable(found, reference, round(self.seconds * self.evaluator.separator.sample_rate))[0]
 
     def _upload(self, trial: optuna.Trial, pieces: dict[str, Tensor]) -> None:
         rate, target = self.evaluator.separator.sample_rate, self.evaluator.refinement.target
@@ -103,6 +101,17 @@ def _store(folder: Path, level: int, *, create: bool = False) -> ArtifactStore |
     except OSError as error:
         log.log(level, "no audio is kept: %s", error)
         return None
+
+
+def comparable(found: Mapping[str, Tensor], reference: Tensor, count: int) -> tuple[dict[str, Tensor], int]:
+    """The `count` samples of each of `found` in which `reference` is loudest, and the first sample's position.
+
+    All have one gain, such that none exceeds full scale: their levels can be compared.
+    """
+    first, count = loudest(reference, count)
+    cut = {name: audio[:, first : first + count].cpu() for name, audio in found.items()}
+    peak = max(1.0, *(float(audio.abs().max()) for audio in cut.values()))
+    return {name: audio / peak for name, audio in cut.items()}, first
 
 
 def loudest(audio: Tensor, count: int) -> tuple[int, int]:

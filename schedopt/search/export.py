@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from schedopt.config import StudyConfig
 from schedopt.errors import ScheduleError, StudyError
@@ -75,8 +76,12 @@ def _file_of(studies: Mapping[str, optuna.Study], url: str, name: str) -> Schedu
             format=FORMAT,
             kind=KIND,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            model=SearchedModel(**stored["separator"], fingerprint=attrs["separator"], weights=attrs.get("weights")),
-            data=SearchedData(**{key: stored["data"][key] for key in SearchedData.model_fields}),
+            model=SearchedModel(
+                **_known(stored["separator"], SearchedModel),
+                fingerprint=attrs["separator"],
+                weights=attrs.get("weights"),
+            ),
+            data=SearchedData(**_known(stored["data"], SearchedData)),
             schedules={target: entry_of(study, url) for target, study in studies.items()},
             versions=attrs["versions"],
         )
@@ -84,6 +89,11 @@ def _file_of(studies: Mapping[str, optuna.Study], url: str, name: str) -> Schedu
         raise ScheduleError(explain(error, f"study {name}", ScheduleFile)) from None
     except (KeyError, TypeError, AttributeError) as error:  # somebody edited the database
         raise StudyError(f"study {name}: its attributes are not as schedopt wrote them: {error!r}") from None
+
+
+def _known(section: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """The keys of a study's section that a schedule file has too; no mapping is none at all."""
+    return {key: value for key, value in section.items() if key in model.model_fields and value != {}}
 
 
 def load_study(storage: BaseStorage, name: str, url: str) -> optuna.Study:

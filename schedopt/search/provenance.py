@@ -6,14 +6,17 @@ from typing import Any
 
 import optuna
 
-from schedopt.search.study import flat
+from schedopt.search.study import flat, is_ours
 
 KEYS = ("separator", "weights", "data", "config", "versions", "excerpts", "left_out")
 """Study attributes that say it, see `schedopt.search.study`."""
 
 
 def provenance(study: optuna.Study) -> dict[str, Any]:
-    """What the study was made with, and `other_versions`: trials by number that ran under other versions."""
+    """What the study was made with, and `other_versions`: trials by number that ran under other versions. Nothing is
+    known of a study that schedopt did not make."""
+    if not is_ours(study):
+        return dict.fromkeys(KEYS) | {"other_versions": {}}
     attrs = study.user_attrs
     others = {
         str(trial.number): trial.user_attrs["versions"]

@@ -1,6 +1,6 @@
 """Studies in their storage: names, attributes, creation, the check before resuming, and what they hold.
 
-A study is an ordinary Optuna study. Study attributes: `schedopt` (format version), `config`, `versions`,
+A study is an ordinary Optuna study. Study attributes: `schedopt` (format version), `config`, `overrides`, `versions`,
 `separator`, `weights` and `data` (fingerprints), `excerpts`, `tracks`, `left_out`, `baseline`, `line` and `zeros`
 (mean score by step, dB), `references` (what scoring these three cost).
 Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`, `spread`
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -47,14 +48,29 @@ def study_name(config: StudyConfig, target: str) -> str:
 
 
 def identity(config: StudyConfig, target: str, separator: Separator, excerpts: Sequence[Excerpt]) -> dict[str, Any]:
-    """What makes a study this study, as attributes: its settings, and fingerprints of model and data."""
+    """What makes a study this study, as attributes: its settings, and fingerprints of model and data.
+
+    `overrides` are kept for the commands in notes, but for those of `FREE_KEYS` (a storage's URL may hold a password).
+    """
     settings = config.model_dump(mode="json")
+    free = {f"{section}.{key}" for section, keys in FREE_KEYS.items() for key in keys} - {"study.name"}
     for section, keys in FREE_KEYS.items():
         for key in keys:
             settings[section].pop(key)
     settings["refinement"]["target"] = target
     data = hashlib.sha256("".join(e.fingerprint for e in excerpts).encode()).hexdigest()[:16]
-    return {"config": settings, "separator": separator.fingerprint, "weights": separator.weights, "data": data}
+    return {
+        "config": settings,
+        "overrides": [one for one in config.overrides if _key(one) not in free],
+        "separator": separator.fingerprint,
+        "weights": separator.weights,
+        "data": data,
+    }
+
+
+def _key(override: str) -> str:
+    """The key of `section.key=value`, without the spaces that TOML allows around its parts."""
+    return ".".join(part.strip() for part in override.partition("=")[0].split("."))
 
 
 def versions() -> dict[str, str]:
@@ -95,9 +111,24 @@ def create_or_load(
         # The mark goes last: a study that was cut off while it was made is simply made again.
         for key, value in {**wanted, "versions": versions(), "schedopt": FORMAT}.items():
             study.set_user_attr(key, value)
+        name_metrics(study)
         return study
     check_same(study, wanted)
     return study
+
+
+def is_ours(study: optuna.Study) -> bool:
+    """Whether schedopt made the study: other programs may keep theirs in the same database."""
+    return "schedopt" in study.user_attrs and isinstance(study.user_attrs.get("config"), Mapping)
+
+
+def name_metrics(study: optuna.Study) -> None:
+    """Name what `study` maximises (and minimises) for Optuna's plots and dashboard."""
+    names = [f"{study.user_attrs['config']['search']['metric'].upper().replace('_', '-')}, dB", "passes per excerpt"]
+    with warnings.catch_warnings():
+        # Experimental in Optuna since 3.2.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(names[: len(study.directions)])
 
 
 def check_same(study: optuna.Study, wanted: Mapping[str, Any]) -> None:
@@ -172,7 +203,8 @@ class Summary:
     """A study in numbers, read from its storage alone: no model, no data.
 
     `baseline` is the score of one pass, `line` that of the authors' straight line; dB. `passes_run` were run for
-    these references and by the trials, `passes_saved` were shared with earlier ones; `seconds` likewise.
+    these references and by the trials, `passes_saved` were shared with earlier ones; `seconds` likewise. Of a `foreign`
+    study, which another program made, the trials are counted, and nothing else is known.
     """
 
     study: str
@@ -188,6 +220,7 @@ class Summary:
     passes_saved: int
     seconds: float
     front: tuple[Trade, ...] = ()
+    foreign: bool = False
 
     @property
     def finished(self) -> int:
@@ -219,16 +252,18 @@ class Summary:
             "passes": {"run": self.passes_run, "saved": self.passes_saved},
             "seconds": self.seconds,
             **({"front": [asdict(trade) for trade in self.front]} if self.front else {}),
+            **({"foreign": True} if self.foreign else {}),
         }
 
 
 def summarize(study: optuna.Study, storage: str) -> Summary:
     """Read a study's numbers; `storage` is the URL to show (without a password)."""
     trials = study.get_trials(deepcopy=False)
-    attrs = study.user_attrs
+    ours = is_ours(study)
+    attrs = study.user_attrs if ours else {}
 
     # What the references cost is part of the study's cost, though no trial paid it.
-    spent = [attrs.get("references", {}), *(trial.user_attrs for trial in trials)]
+    spent = [attrs.get("references", {}), *(trial.user_attrs for trial in trials)] if ours else []
 
     def count(state: TrialState) -> int:
         return sum(trial.state == state for trial in trials)
@@ -240,13 +275,14 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
         pruned=count(TrialState.PRUNED),
         failed=count(TrialState.FAIL),
         running=count(TrialState.RUNNING),
-        best=_best(study, trials),
+        best=_best(study, trials) if ours else None,
         baseline=attrs.get("baseline", {}).get("value"),
         line=attrs.get("line", {}).get("value"),
         passes_run=_total(spent, "passes_run"),
         passes_saved=_total(spent, "passes_saved"),
         seconds=round(_total(spent, "seconds"), 3),
-        front=_front(trials) if len(study.directions) > 1 else (),
+        front=_front(trials) if ours and len(study.directions) > 1 else (),
+        foreign=not ours,
     )
 
 

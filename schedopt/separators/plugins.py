@@ -21,6 +21,7 @@ from schedopt.separators.overlap_add import Batch, Cut
 from schedopt.separators.separator import Member, Separator, short_hash
 
 PREFIX = "plugin:"
+ATTRIBUTES = ("stems", "sample_rate", "channels", "device", "fingerprint")
 
 
 @runtime_checkable
@@ -38,11 +39,20 @@ class Plugin(Protocol):
     for bounded memory; without it a mixture arrives whole. The mixture is not normalised.
     """
 
-    stems: Sequence[str]
-    sample_rate: int
-    channels: int
-    device: torch.device
-    fingerprint: str
+    @property
+    def stems(self) -> Sequence[str]: ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def __call__(self, mixtures: Tensor) -> Tensor:
         """(batch, channels, samples) float32 → (batch, stems, channels, samples), finite."""
@@ -82,7 +92,7 @@ def build(
     Raises:
         SeparatorError: it does not follow `Plugin`.
     """
-    missing = [key for key in Plugin.__annotations__ if not hasattr(plugin, key)]
+    missing = [key for key in ATTRIBUTES if not hasattr(plugin, key)]
     if missing or not callable(plugin):
         raise SeparatorError(
             f"{name}: a separator needs {', '.join(missing) or '__call__'}; see schedopt.separators.Plugin"

@@ -193,11 +193,12 @@ class _Job:
             stem: (entries[stem].betas, repr(entries[stem].refinement(stem))) for stem in made_of if stem in entries
         }
         options = self.options
-        settings = (name, self.separator.fingerprint, options.shifts, options.downmix, options.encoding, refined)
+        separator = (self.separator.fingerprint, self.separator.precision)
+        settings = (name, separator, options.shifts, options.downmix, options.encoding, refined)
         return Record(self._samples, hashed(repr(settings)))
 
     def _separate_in(self, scratch: Path) -> None:
-        """Separate the song into files in `scratch`, then give them their names."""
+        """Separate the song; each stem gets its name when it is complete, and stems that are there stay."""
         arrays = ScratchFiles(scratch)
         song = open_audio(
             self.song,
@@ -209,6 +210,8 @@ class _Job:
         mixture = stored(song.pieces(), arrays)
         self._check_space(scratch, mixture.shape[-1])
         stems = self._stems()
+        if self.options.two_stems is None:
+            stems = [stem for stem in stems if self.options.overwrite or not self._has(stem)]
         passes = SongPasses(
             self.separator,
             mixture,
@@ -217,17 +220,19 @@ class _Job:
             self.options.shifts,
             self._told(mixture.shape[-1]),
         )
-        names = list(self.files)
         outputs = separate(passes, self.options.entries, stems)
         if self.options.two_stems is not None:
             outputs = self._two(mixture, outputs, arrays)
         for name, audio in outputs:
-            path = scratch / f"{names.index(name)}.{self.options.encoding.ext}"
-            write(audio, path, self.separator.sample_rate, self.options.encoding, self.records[name])
-        for number, file in enumerate(self.files.values()):
+            file, written = self.files[name], scratch / f"stem.{self.options.encoding.ext}"
+            write(audio, written, self.separator.sample_rate, self.options.encoding, self.records[name])
             file.parent.mkdir(parents=True, exist_ok=True)
             inside(self.folder, file.relative_to(self.folder))
-            (scratch / f"{number}.{self.options.encoding.ext}").replace(file)
+            written.replace(file)
+
+    def _has(self, name: str) -> bool:
+        """Whether an output is there, made from this song with these settings."""
+        return os.path.lexists(self.files[name]) and read_record(self.files[name]) == self.records[name]
 
     def _check_space(self, scratch: Path, samples: int) -> None:
         """Refuse now what would fill the disk later.

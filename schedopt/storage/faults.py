@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
@@ -42,6 +44,17 @@ PERMANENT = (
 STORAGE_FAULTS = (StorageInternalError, SQLAlchemyError)
 
 log = logging.getLogger("schedopt")
+
+
+@contextlib.contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """In here Optuna's log is silent: what goes wrong is raised, or reported in a line of our own."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 class _PerThread(threading.local):

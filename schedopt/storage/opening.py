@@ -117,13 +117,9 @@ def _reader(path: Path) -> sqlite3.Connection:
         name = f"file:{quote(str(path.absolute()))}?{options}"
         return sqlite3.connect(name, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
 
-    if not Path(f"{path}-wal").exists():
-        # Nobody has it open; reading a database with a write-ahead log would leave an empty log beside it.
-        quiet = connect("mode=ro&immutable=1")
-        if quiet.execute("PRAGMA journal_mode").fetchone() == ("wal",):
-            return quiet
-        quiet.close()
-    return connect("mode=ro")
+    # Without a log nobody has it open to write; reading it in the ordinary way could leave an empty log beside it.
+    is_open = any(Path(f"{path}{suffix}").exists() for suffix in ("-wal", "-journal"))
+    return connect("mode=ro" if is_open else "mode=ro&immutable=1")
 
 
 def _has_tables(path: Path) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
 from pathlib import Path
 
@@ -9,6 +11,12 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from schedopt.errors import StudyError
+
+log = logging.getLogger("schedopt")
+
+DEFAULT_STORAGE = "sqlite:///schedopt.db"
+BEFORE = Path("studies/schedopt.db")
+"""Where the default database lay, within the current folder, when paths did not start at the study file's."""
 
 PIECE = 3
 """Characters of a password that must not be printed in a row."""
@@ -39,9 +47,28 @@ def sqlite_file(url: str | URL) -> Path | None:
 
 
 def anchored(url: str, folder: Path) -> str:
-    """`url` with the path of a SQLite file made absolute: a relative one starts at `folder`."""
-    path = sqlite_file(url)
-    return url if path is None else text_of(parse_url(url).set(database=str(folder.resolve() / path)))
+    """`url` with the path of a SQLite file made absolute: a relative one starts at `folder`. A URL that is none stays
+    as it is, to be refused where it is opened.
+
+    The log notes a database that lies in the current folder instead, where such paths once started.
+    """
+    try:
+        path = sqlite_file(url)
+    except StudyError:
+        return url
+    if path is None:
+        return url
+    old, new = BEFORE if url == DEFAULT_STORAGE else path, folder.resolve() / path
+    with contextlib.suppress(OSError, ValueError):  # a name that cannot be, likewise
+        if old.exists() and not new.exists():
+            log.warning(
+                "%s: a database lies there, but a storage path starts at the study file's folder; move it to %s, or"
+                " give --storage sqlite:///%s",
+                old,
+                new,
+                old.absolute(),
+            )
+    return text_of(parse_url(url).set(database=str(new)))
 
 
 def text_of(url: URL) -> str:

@@ -1,1 +1,1 @@
-"""What people look at: charts, reports, the dashboard."""
+"""What people look at: figures, reports, the dashboard."""

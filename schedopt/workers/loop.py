@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,22 +38,12 @@ WAIT_SECONDS = 0.5
 DELETED = "the database was deleted while the study ran; the same command starts it anew"
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+OPEN = (TrialState.WAITING, TrialState.RUNNING)
 
 log = logging.getLogger("schedopt")
 
 Objective = Callable[[optuna.Trial], float | Sequence[float]]
 Stop = Callable[[], bool]
-
-
-@contextlib.contextmanager
-def quiet_optuna() -> Iterator[None]:
-    """In here Optuna's log is silent: what goes wrong is raised, or reported in a line of our own."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 def work(
@@ -148,11 +138,12 @@ class _Worker:
                 for trial in lost_references(self.study.get_trials(deepcopy=False)):
                     retry(self.study, trial)
             return False
-        if _references_open(trials):
+        if any(trial.state in OPEN and "role" in trial.user_attrs for trial in trials):
             return False
         finished = sum(trial.state in FINISHED for trial in trials)
-        unowned = any(trial.state == TrialState.RUNNING and is_unowned(trial) for trial in trials)
-        return (finished >= self.trials and not unowned) or is_exhausted(self.study)
+        if finished >= self.trials:
+            return not any(trial.state == TrialState.RUNNING and is_unowned(trial) for trial in trials)
+        return not any(trial.state in OPEN for trial in trials) and is_exhausted(self.study)
 
     def start_one(self) -> bool:
         """Run one trial, unless those that others run may be enough; whether one was run.
@@ -163,7 +154,10 @@ class _Worker:
         with start_lock(self.study._storage, self.study.study_name) as leave:
             trials = self.study.get_trials(deepcopy=False)
             taken = sum(trial.state in (*FINISHED, TrialState.RUNNING) for trial in trials)
-            if taken >= self.trials and not _references_waiting(trials):
+            waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+            if taken >= self.trials and not any("role" in trial.user_attrs for trial in waiting):
+                return False
+            if not waiting and is_exhausted(self.study):
                 return False
             self.running = None
             try:
@@ -240,16 +234,6 @@ def _file_of(study: optuna.Study) -> tuple[int, int] | None:
         return None
     state = path.stat()
     return state.st_dev, state.st_ino
-
-
-def _references_waiting(trials: Sequence[FrozenTrial]) -> bool:
-    return any(trial.state == TrialState.WAITING and "role" in trial.user_attrs for trial in trials)
-
-
-def _references_open(trials: Sequence[FrozenTrial]) -> bool:
-    return any(
-        trial.state in (TrialState.WAITING, TrialState.RUNNING) and "role" in trial.user_attrs for trial in trials
-    )
 
 
 def _was_interrupt(error: BaseException | None) -> bool:

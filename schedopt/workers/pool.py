@@ -27,10 +27,10 @@ from schedopt.search.pruners import make_pruner
 from schedopt.search.samplers import make_sampler
 from schedopt.search.study import check_same, identity, study_name
 from schedopt.search.workbench import Workbench
-from schedopt.storage.faults import set_hurried
+from schedopt.storage.faults import quiet_optuna, set_hurried
 from schedopt.storage.opening import open_storage
 from schedopt.storage.owners import is_dead, owner
-from schedopt.workers.loop import Stop, quiet_optuna, release_interrupted, work
+from schedopt.workers.loop import Stop, release_interrupted, work
 from schedopt.workers.processes import Processes, threads_each
 from schedopt.workers.scratch import scratch_folder
 

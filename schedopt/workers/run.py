@@ -21,13 +21,13 @@ from schedopt.search.space import enqueue
 from schedopt.search.study import Summary, create_or_load, identity, study_name, summarize
 from schedopt.search.watcher import Silent, Watcher
 from schedopt.search.workbench import Workbench
-from schedopt.storage.faults import STORAGE_FAULTS, one_line
+from schedopt.storage.faults import STORAGE_FAULTS, one_line, quiet_optuna
 from schedopt.storage.locks import start_lock
 from schedopt.storage.opening import open_storage
 from schedopt.storage.owners import lost_references
 from schedopt.storage.urls import shown
 from schedopt.workers.dask import Cluster, connect
-from schedopt.workers.loop import quiet_optuna, work
+from schedopt.workers.loop import work
 from schedopt.workers.pool import Pool, open_pool
 
 
@@ -59,6 +59,16 @@ def run(
         except STORAGE_FAULTS as error:
             url = config.study.storage
             raise StudyError(f"{shown(url)}: the storage failed: {one_line(error, url)}") from None
+
+
+def grid_used_up(config: StudyConfig, summary: Summary) -> str:
+    """The line for a study whose grid holds fewer points than trials are asked for, so that it cannot go on."""
+    return (
+        f"study {summary.study}: the grid is used up: all its points are tried ({summary.finished} trials finished,"
+        f" {config.study.trials} were asked for); lower study.trials to {summary.finished}, or start a study of another"
+        f" name with a finer grid: raise search.grid (now {config.search.grid}) or lower schedule.resolution"
+        f" (now {config.schedule.resolution:g})"
+    )
 
 
 Workers = Pool | Cluster

@@ -129,7 +129,7 @@ def test_bad_songs_end_with_1_and_one_line_each(bench: Path, capsys: Capture) ->
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "schedopt: 2 of 3 songs could not be separated:"
     assert [line.startswith("schedopt: ") for line in lines] == [True] * 3
-    assert r"bad\n.mp3 is not audio that can be read" in lines[1]
+    assert r"bad\n.mp3: neither libsndfile" in lines[1]
     assert "missing.flac cannot be read: no such file or directory" in lines[2]
     assert call([*command, "--json"]) == 1
     states = [row["state"] for row in json.loads(capsys.readouterr().out)["songs"]]

@@ -194,8 +194,8 @@ def test_reproduce_prints_the_published_table(finished: Path, capsys: Capture) -
     shown = capsys.readouterr()
     assert "published" in shown.out
     assert "remix, vocals: not comparable, the published line is n/10, ours n/2" in shown.out
-    assert f"figure: {figures / 'published.png'}" in shown.err
-    assert {path.name for path in figures.iterdir()} == {"published.png", "shape.png"}
+    assert f"figure: {figures / 'published.html'}" in shown.err
+    assert {path.name for path in figures.iterdir()} == {"published.html", "shape.html", "plotly-basic.min.js"}
 
 
 def test_a_study_on_the_real_musdb18_excerpt(tmp_path: Path, capsys: Capture) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from schedopt.data import load_tracks, open_stem_folder, read_audio, stem_files, track_folders
+from schedopt.data import cut_excerpts, load_tracks, read_audio, stem_files, track_folders
+from schedopt.data.folder import open_track
 
 from .music import PITCHES, tone, write, write_track
 
@@ -28,21 +29,23 @@ def test_stems_stand_in_their_order_whatever_the_files_are_called(tmp_path: Path
         (tmp_path / extra).write_bytes(b"ignored")
     assert list(stem_files(tmp_path)) == ["drums", "bass", "other", "vocals"]
     expected = np.stack([tone(0.5, hz).T for hz in PITCHES.values()])
-    np.testing.assert_allclose(open_stem_folder(tmp_path).read().numpy(), expected, atol=2**-15)
+    np.testing.assert_allclose(open_track(tmp_path, {}).read().numpy(), expected, atol=2**-15)
 
 
 def test_stems_may_be_chosen(tmp_path: Path) -> None:
     write_track(tmp_path / "song", 0.2)
     (tmp_path / "song" / "drums.wav").unlink()
-    track = open_stem_folder(tmp_path / "song", ("vocals", "bass"))
-    assert track.stems == ("vocals", "bass")
-    assert torch.equal(track.read()[1], read_audio(tmp_path / "song" / "bass.wav"))
+    track = open_track(tmp_path / "song", {})
+    assert track.stems == ("bass", "other", "vocals")
+    (excerpt,) = cut_excerpts([track], "track", stems=("vocals", "bass"))
+    assert excerpt.stems == ("vocals", "bass")
+    assert torch.equal(excerpt.references[1], read_audio(tmp_path / "song" / "bass.wav"))
 
 
 def test_the_shortest_stem_counts_and_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_track(tmp_path / "song", 1.0)
     write(folder / "bass.wav", tone(0.75, 220))
-    track = open_stem_folder(folder)
+    track = open_track(folder, {})
     assert track.seconds == 0.75
     assert track.read().shape == (4, 2, 33_075)
     track.read(0.1, 0.1)

@@ -73,8 +73,14 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "other kind": (lambda path: path.rename(path.with_suffix(".txt")), "vocals is missing"),
     "zero bytes": (lambda path: path.write_bytes(b""), "vocals.wav is empty"),
     "header only": (lambda path: write(path, np.zeros((0, 2))), "vocals.wav holds no samples"),
-    "no audio": (lambda path: path.write_text("la la la"), "vocals.wav is not audio that can be read"),
-    "bytes": (lambda path: path.write_bytes(os.urandom(5000)), "vocals.wav is not audio that can be read"),
+    "no audio": (
+        lambda path: path.write_text("la la la"),
+        "vocals.wav: neither libsndfile .* nor ffmpeg .* can read it",
+    ),
+    "bytes": (
+        lambda path: path.write_bytes(os.urandom(5000)),
+        "vocals.wav: neither libsndfile .* nor ffmpeg .* can read it",
+    ),
     "breaks off": (cut_short, r"vocals.flac (ends at|cannot be read from)"),
     "WAV breaks off": (wav_cut_short, r"vocals.wav ends at 1\.500 s, its header says 2\.000 s: copy it again"),
     "folder": (as_folder, "vocals.wav is a folder"),

@@ -179,6 +179,10 @@ def test_stems_of_other_names_make_a_track_where_the_model_or_a_mapping_has_them
         write(tmp_path / "search" / "talk" / f"{stem}.wav", tone(1.0, 600))
     with pytest.raises(DataError, match="holds no tracks"):
         load_tracks(f"folder:{tmp_path}", "search")
+    check_source(f"folder:{tmp_path}", "search")  # the model may have stems of these names
+    (tmp_path / "empty" / "search" / "talk").mkdir(parents=True)
+    with pytest.raises(DataError, match="holds no tracks"):
+        check_source(f"folder:{tmp_path}/empty", "search")
     assert load_tracks(f"folder:{tmp_path}", "search", stems=("speech", "noise"))[0].stems == ("noise", "speech")
     (track,) = load_tracks(f"folder:{tmp_path}", "search", mapping={"noise": ["noise", "hum"], "speech": ["speech"]})
     assert track.stems == ("noise", "speech")

@@ -109,7 +109,8 @@ def test_longer_than_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     references = noise(3, 2, 2000)
     estimates = references[1] + 0.3 * references[0] + 0.1 * noise(2, 2, 2000, seed=1)
     expected = [metric(references, 1, estimates) for metric in (si_sir, si_sar)]
-    monkeypatch.setattr("schedopt.metrics._projection.BLOCK", 300)
+    monkeypatch.setattr("schedopt.metrics._base.BLOCK", 300)
+    monkeypatch.setattr("schedopt.metrics._base.MIN_BLOCK", 70)
     for metric, whole in zip((si_sir, si_sar), expected, strict=True):
         assert torch.allclose(metric(references, 1, estimates), whole, rtol=0, atol=1e-9)
 

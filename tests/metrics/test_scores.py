@@ -2,7 +2,10 @@
 
 import doctest
 import logging
+import re
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 import torch
@@ -173,7 +176,7 @@ def test_other_shapes_are_refused(metric: str, shape: tuple[int, ...]) -> None:
 
 
 def test_an_unknown_metric_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="metric 'sdri' is not known: choose one of sdr, si_sdr, snr"):
+    with pytest.raises(ConfigError, match=r"there is no metric 'sdri'; did you mean 'sdr'\? There are sdr, si_sdr"):
         scorer("sdri", noise(2, 100))
 
 
@@ -184,15 +187,33 @@ def test_missing_references_are_an_error() -> None:
         scorer("snr")
 
 
-def test_metrics_can_be_added(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedopt.metrics, "METRICS", dict(METRICS))
+def _mae(truth: Truth) -> Score:
+    return lambda estimates: -(estimates - truth.reference).double().abs().mean(dim=(-2, -1))
 
-    def prepare(truth: Truth) -> Score:
-        return lambda estimates: -(estimates - truth.reference).double().abs().mean(dim=(-2, -1))
 
-    added = register_metric(Metric("mae", "MAE", "mean absolute error, negated", prepare, unit=""))
+MAE = Metric("mae", "MAE", "mean absolute error, negated", _mae, unit="")
+
+
+def test_metrics_can_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METRICS, "added", {})
+    assert register_metric(MAE) is MAE
     reference = noise(2, 100)
     assert scorer("mae", reference)(torch.stack([reference, reference + 0.5])).tolist() == pytest.approx([0, -0.5])
-    assert register_metric(added) is added
-    with pytest.raises(ConfigError, match="metric 'mae' is there already"):
-        register_metric(Metric("mae", "MAE", "another one", prepare))
+    with pytest.raises(ConfigError, match="metric 'snr' belongs to schedopt"):
+        register_metric(Metric("snr", "SNR", "another one", _mae))
+
+
+def test_metrics_can_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METRICS, "added", {})
+    points = [EntryPoint("mae", f"{__name__}:MAE", "schedopt.metrics")]
+    monkeypatch.setattr("schedopt.registry.entry_points", lambda group: points if group == "schedopt.metrics" else [])
+    assert scorer("mae", noise(2, 100))(noise(2, 100)).item() == 0
+
+
+def test_the_metric_of_the_readme_works_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METRICS, "added", {})
+    readme = (Path(__file__).parents[2] / "schedopt" / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python metric\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    exec(block, {name: getattr(schedopt.metrics, name) for name in schedopt.metrics.__all__})
+    reference = noise(2, 100)
+    assert scorer("mae", reference)(reference + 0.5).item() == pytest.approx(-0.5)

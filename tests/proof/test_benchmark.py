@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,7 +19,7 @@ from schedopt.evaluation import Evaluator
 from schedopt.files.schedule_file import ScheduleFile, load_schedule_file
 from schedopt.metrics import sdr
 from schedopt.proof.benchmark import Options, benchmark, greedy_betas
-from schedopt.proof.findings import findings, track_scores
+from schedopt.proof.findings import document
 from schedopt.proof.methods import GREEDY_RATIOS, compared, shift_trick_name
 from schedopt.proof.tables import ALL
 from schedopt.refinement import Refinement
@@ -50,6 +51,17 @@ def finding(result: dict[str, Any], method: str, stem: str) -> dict[str, Any]:
     return dict(row)
 
 
+def track_scores(result: dict[str, Any], name: str, stem: str) -> dict[str, list[float]]:
+    """SDR after each step by track."""
+    (method,) = (method for method in result["methods"] if method["name"] == name)
+    return {track: scores["sdr"] for track, scores in method["stems"][stem]["tracks"].items()}
+
+
+def measured(path: Path, **options: Any) -> dict[str, Any]:
+    """The document of a benchmark of one file."""
+    return document(benchmark({path.name: load_schedule_file(path)}, Options(device="cpu", against=(), **options)))
+
+
 def test_every_method_is_there_with_its_cost(result: dict[str, Any]) -> None:
     vocals = {row["method"]: row["passes"] for row in result["findings"] if row["stem"] == "vocals"}
     assert vocals == {
@@ -78,12 +90,12 @@ def test_scores_are_those_of_the_plain_way(folder: Path, result: dict[str, Any])
     base = next(m for m in result["methods"] if m["name"] == "one pass")["stems"]["vocals"]["tracks"]
     last = {track: scores["sdr"][-1] for track, scores in tracks.items()}
     row = finding(result, "best", "vocals")
-    assert row["sdr"]["mean"] == pytest.approx(np.mean(list(last.values())), abs=1e-5)
-    assert row["sdr"]["median"] == pytest.approx(np.median(list(last.values())), abs=1e-5)
+    assert row["levels"]["sdr"]["mean"] == pytest.approx(np.mean(list(last.values())), abs=1e-5)
+    assert row["levels"]["sdr"]["median"] == pytest.approx(np.median(list(last.values())), abs=1e-5)
     gain = np.mean([last[track] - base[track]["sdr"][-1] for track in last])
     assert row["versus"]["baseline"]["sdr"]["mean"] == pytest.approx(gain, abs=1e-5)
     for track, scores in tracks.items():
-        assert len(scores["sdr"]) == len(scores["si_sdr"]) == 3
+        assert len(scores["sdr"]) == len(scores["si_sdr"]) == len(scores["snr"]) == 3
         assert scores["sdr"][0] == base[track]["sdr"][0]
 
 
@@ -114,12 +126,19 @@ def test_one_sentence_a_schedule(result: dict[str, Any]) -> None:
         assert "the shift trick at as many passes" in sentence
 
 
-def test_holm_counts_the_schedules(result: dict[str, Any]) -> None:
-    """Two schedules are compared with one pass: the smaller p counts twice."""
-    both = [finding(result, "best", stem)["versus"]["baseline"]["sdr"] for stem in ("vocals", "bass")]
-    smaller, larger = sorted(both, key=lambda comparison: comparison["p"])
-    assert smaller["p_holm"] == pytest.approx(min(1, 2 * smaller["p"]))
-    assert larger["p_holm"] == pytest.approx(max(smaller["p_holm"], larger["p"]))
+def test_the_number_of_schedules_counts(folder: Path) -> None:
+    """One schedule by itself has a smaller p and a narrower interval than beside another."""
+    both = write_schedule(folder, "pair", bass={"betas": [0.5]}, drums={"betas": [0.5]})
+    alone = write_schedule(folder, "alone", bass={"betas": [0.5]})
+    made = []
+    for path in (alone, both):
+        (row,) = (row for row in measured(path)["findings"] if row["kind"] == "schedule" and row["stem"] == "bass")
+        made.append(row["versus"]["baseline"]["sdr"])
+    assert made[0]["mean"] == made[1]["mean"]
+    assert made[0]["p"] <= made[1]["p"]
+    widths = [math.inf if None in one["interval"] else one["interval"][1] - one["interval"][0] for one in made]
+    assert widths[0] <= widths[1]
+    assert widths[0] < math.inf
 
 
 def test_ceilings_are_not_below_what_they_bound(result: dict[str, Any]) -> None:
@@ -127,7 +146,7 @@ def test_ceilings_are_not_below_what_they_bound(result: dict[str, Any]) -> None:
     greedy = finding(result, "greedy search, 1 step", "bass")
     for beta in (0.2, 0.4, 0.6):
         constant = finding(result, f"constant {beta}, 2 passes (remix)", "bass")
-        assert greedy["sdr"]["mean"] >= constant["sdr"]["mean"] - 1e-9
+        assert greedy["levels"]["sdr"]["mean"] >= constant["levels"]["sdr"]["mean"] - 1e-9
     stems = next(m for m in result["methods"] if m["name"] == "greedy search, 2 steps")["stems"]
     for scores in stems["vocals"]["tracks"].values():
         assert scores["sdr"] == sorted(scores["sdr"])
@@ -149,25 +168,24 @@ def test_the_table_is_printed_and_the_json_goes_to_stdout(folder: Path, capsys: 
 
 
 def test_a_schedule_of_zeros_is_one_pass(folder: Path) -> None:
-    path = write_schedule(folder, "zeros", bass={"betas": [0, 0]})
-    bench = benchmark({"zeros": load_schedule_file(path)}, Options(device="cpu", against=()))
-    (row,) = (one for one in findings(bench) if one.method.kind == "schedule")
-    assert row.versus["sdr", "baseline"].ties == TRACKS
-    assert "no measurable difference from one pass" in row.sentence
+    result = measured(write_schedule(folder, "zeros", bass={"betas": [0, 0]}))
+    (row,) = (one for one in result["findings"] if one["kind"] == "schedule")
+    assert row["versus"]["baseline"]["sdr"]["ties"] == TRACKS
+    assert "no measurable difference from one pass" in result["sentences"][0]
 
 
 def test_the_shift_trick_is_the_mean_over_shifted_passes(folder: Path) -> None:
     """As Demucs' `apply_model(shifts=…)`, with seeded shifts and the unshifted pass among them."""
     path = write_schedule(folder, "shifted", bass={"betas": [0.5, 0.5, 0.5], "seed": 5})
     bench = benchmark({"a": load_schedule_file(path)}, Options(device="cpu", against=["shift"], tracks=2))
+    scores = track_scores(document(bench), shift_trick_name(3), "bass")
     separator, how = tiny_separator(), Refinement("bass", shift=True, seed=5)
     for excerpt in cut_excerpts(load_tracks(bench.music.source, "held-out", 2), "track"):
         mixture = mix(excerpt.references, None)[None]
         shifts = [0, *(how.shift_of(n, RATE) for n in (1, 2, 3))]
         assert len(set(shifts)) == 4
         mean = torch.stack([separator(mixture, shift=s, stems=("bass",))[0, 0] for s in shifts]).mean(dim=0)
-        got = track_scores(bench, shift_trick_name(3), "bass", "sdr")[excerpt.track][-1]
-        assert got == pytest.approx(float(sdr(excerpt.references[1], mean)), abs=1e-5)
+        assert scores[excerpt.track][-1] == pytest.approx(float(sdr(excerpt.references[1], mean)), abs=1e-5)
 
 
 def test_the_greedy_search_equals_a_plain_loop() -> None:
@@ -190,14 +208,14 @@ def test_the_greedy_search_equals_a_plain_loop() -> None:
 
 
 def test_excerpts_count_within_their_track(folder: Path) -> None:
-    document = schedule(folder, bass={"betas": [0.5]})
-    document["data"] |= {"excerpts_per_track": 2}
-    file = ScheduleFile.model_validate_json(json.dumps(document))
+    content = schedule(folder, bass={"betas": [0.5]})
+    content["data"] |= {"excerpts_per_track": 2}
+    file = ScheduleFile.model_validate_json(json.dumps(content))
     bench = benchmark({"a": file}, Options(device="cpu", against=(), tracks=3, excerpt=0.2))
     assert len(bench.excerpts) == 6
     scores = [heard.by_step["sdr"] for heard in bench.heard["one pass", "bass"]]
-    by_track = track_scores(bench, "one pass", "bass", "sdr")
-    assert_allclose(by_track["track-10"], np.mean(scores[:2], axis=0))
+    by_track = track_scores(document(bench), "one pass", "bass")
+    assert_allclose(by_track["track-10"], np.mean(scores[:2], axis=0), atol=1e-7)
     assert len(by_track) == 3
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from schedopt.cli import call
 from schedopt.files.schedule_file import ScheduleFile, load_schedule_file
-from schedopt.proof.families import best_of_families
+from schedopt.proof.families import selected_of_families
 from tests.studies import write_study, write_tracks
 
 Capture = pytest.CaptureFixture[str]
@@ -55,11 +55,11 @@ def test_the_best_of_each_family_is_among_the_rivals(folder: Path, capsys: Captu
         call(["benchmark", str(folder / "lin.schedule.json"), "--against", "family", "-o", str(folder / "b.json")]) == 0
     )
     shown = capsys.readouterr().out
-    assert "best geometric schedule: chosen by its search (vocals: study geo, trial" in shown
+    assert "selected geometric schedule: chosen by its search (vocals: study geo, trial" in shown
     methods = {m["name"]: m for m in json.loads((folder / "b.json").read_text())["methods"]}
     # Its own family is the file itself; bass was not asked for; an upper bound is no schedule.
-    assert set(methods) == {"one pass", "lin", "best geometric schedule"}
-    geometric = methods["best geometric schedule"]
+    assert set(methods) == {"one pass", "lin", "selected geometric schedule"}
+    geometric = methods["selected geometric schedule"]
     assert (geometric["kind"], geometric["needs_references"]) == ("family", False)
     assert geometric["stems"]["vocals"]["betas"] == best_by_hand(folder, "geo")
     assert geometric["stems"]["vocals"]["origin"].startswith("study geo, trial ")
@@ -69,15 +69,15 @@ def test_a_storage_may_be_named(folder: Path) -> None:
     content = json.loads((folder / "lin.schedule.json").read_text())
     del content["schedules"]["vocals"]["storage"]
     file = ScheduleFile.model_validate(content | {"schedules": content["schedules"]}, strict=False)
-    assert best_of_families({"a": file}) == []
-    names = [m.name for m in best_of_families({"a": file}, f"sqlite:///{folder}/studies.db")]
-    assert names == ["best geometric schedule"]
+    assert selected_of_families({"a": file}) == []
+    names = [m.name for m in selected_of_families({"a": file}, f"sqlite:///{folder}/studies.db")]
+    assert names == ["selected geometric schedule"]
 
 
 def test_other_weights_do_not_count(folder: Path) -> None:
     content = json.loads((folder / "lin.schedule.json").read_text())
     content["model"]["weights"] = "0" * 16
-    assert best_of_families({"a": ScheduleFile.model_validate(content, strict=False)}) == []
+    assert selected_of_families({"a": ScheduleFile.model_validate(content, strict=False)}) == []
 
 
 def test_a_database_that_is_away_or_not_ours_is_left_alone(
@@ -94,7 +94,7 @@ def test_a_database_that_is_away_or_not_ours_is_left_alone(
     for url in urls:
         document = file.document()
         document["schedules"]["vocals"]["storage"] = url
-        assert best_of_families({"a.json": ScheduleFile.model_validate(document, strict=False)}) == []
+        assert selected_of_families({"a.json": ScheduleFile.model_validate(document, strict=False)}) == []
         assert "a.json: its study database" in caplog.text
         caplog.clear()
     assert foreign.read_bytes() == before

@@ -28,14 +28,14 @@ def test_a_benchmark_writes_its_gain_into_the_files(tmp_path: Path, capsys: Capt
         noted = load_schedule_file(path).schedules[target].held_out
         assert noted is not None
         row = rows[name, stem]
-        assert noted.value == row["sdr"]["mean"]
+        assert noted.value == row["levels"]["sdr"]["mean"]
         for rival, gain in (("baseline", noted.over_one_pass), ("shift", noted.over_shift_trick)):
             measured = row["versus"][rival]["sdr"]
             assert gain is not None
             assert (gain.mean, list(gain.interval), gain.p) == (
                 measured["mean"],
                 measured["interval"],
-                measured["p_holm"],
+                measured["p"],
             )
         assert noted.tracks == (6 if stem == "vocals" else 7)
         assert noted.source == f"folder:{tmp_path / 'music'}"

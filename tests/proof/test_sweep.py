@@ -63,7 +63,7 @@ def test_the_command_prints_a_table_or_json(tmp_path: Path, capsys: Capture) -> 
     path = write_study(tmp_path)
     figures = tmp_path / "figures"
     assert call(["sweep", str(path), "--stem", "drums", "--gains", "0.5,2", "--figures", str(figures)]) == 0
-    assert {path.name for path in figures.iterdir()} == {"sweep.png", "change.png"}
+    assert {path.name for path in figures.iterdir()} == {"sweep.html", "change.html", "plotly-basic.min.js"}
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["gain", "of", "drums", *STEMS]
     assert [line.split()[0] for line in lines[2:5]] == ["0.5", "1", "2"]

@@ -6,16 +6,21 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from schedopt.cli import call
 from schedopt.data import SAMPLE_RATE, cut_excerpts, load_tracks, open_audio, read_audio, read_song
 from schedopt.errors import DataError
 from schedopt.proof.scoring import evaluate
+from schedopt.separators import save_safetensors
 from tests.data.music import tone, write, write_track
+from tests.models import tiny_hdemucs
+from tests.songs.songs import read_stems
 
 SECONDS = 6.02
 
@@ -346,3 +351,24 @@ def test_odd_names_of_tracks_and_songs_are_read(tmp_path: Path) -> None:
         write_track(tmp_path / "search" / name)
         assert read_audio(tmp_path / "search" / name / "bass.wav").shape == (2, SAMPLE_RATE)
     assert len(cut_excerpts(load_tracks(f"folder:{tmp_path}", "search"), 0.5)) == 6
+
+
+def test_separate_mixes_down_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, six = surround(tmp_path)
+    stereo = six[:, :2] + np.sqrt(0.5) * (six[:, 2:3] + six[:, 4:])
+    write(tmp_path / "two.wav", stereo, subtype="FLOAT")
+    save_safetensors(tiny_hdemucs(), tmp_path / "tiny.safetensors")
+    options = ["-n", str(tmp_path / "tiny.safetensors"), "--float32", "-d", "cpu"]
+
+    def stems(song: str, folder: str, *more: str) -> tuple[dict[str, np.ndarray[Any, Any]], str]:
+        assert call(["separate", str(tmp_path / song), "-o", str(tmp_path / folder), *options, *more]) == 0
+        return read_stems(tmp_path / folder / "tiny" / song.removesuffix(".wav")), capsys.readouterr().err
+
+    front, said = stems("6.wav", "front")
+    assert "6 channels, of which the first two (front left and right) are used" in said
+    mixed, said = stems("6.wav", "mixed", "--downmix")
+    assert "6 channels, mixed down to two" in said
+    expected, _ = stems("two.wav", "mixed")
+    for stem, wave in expected.items():
+        np.testing.assert_allclose(mixed[stem], wave, atol=1e-5)
+        assert np.abs(mixed[stem] - front[stem]).max() > 1e-4

@@ -73,7 +73,7 @@ def test_a_bad_song_does_not_stop_the_others(tmp_path: Path, separator: Separato
         ("c.flac", "done"),
         ("missing.wav", "failed"),
     ]
-    assert "b.mp3 is not audio that can be read: neither libsndfile" in found[1].error
+    assert "b.mp3: neither libsndfile" in found[1].error
     assert sorted(path.name for path in (tmp_path / "out" / "tiny").iterdir()) == ["a", "c"]
 
 
@@ -149,13 +149,36 @@ def test_an_interrupted_song_begins_anew_and_leaves_nothing(tmp_path: Path, sepa
         assert all(np.array_equal(cut[stem], whole[stem]) for stem in whole)
 
 
+def test_finished_stems_of_an_interrupted_song_stay(tmp_path: Path, separator: Separator) -> None:
+    song = write_song(tmp_path / "a.wav", 0.9)
+    entries = {"bass": entry(0.3), "vocals": entry(0.5, 0.2)}
+    folder = tmp_path / "out" / "tiny" / "a"
+
+    def killed_in_vocals(song: Path, position: Position, samples: int) -> None:
+        if position.target == "vocals":
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        results(separator, [song], tmp_path / "out", killed_in_vocals, entries=entries)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert set(before) == {"drums.wav", "bass.wav", "other.wav"}
+    steps: set[tuple[Any, int]] = set()
+    results(separator, [song], tmp_path / "out", lambda _, at, __: steps.add(at[:2]), entries=entries)
+    assert steps == {(None, 0), ("vocals", 1), ("vocals", 2)}
+    assert before.items() <= {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}.items()
+
+
 def test_other_settings_or_another_song_begin_anew(tmp_path: Path, separator: Separator) -> None:
     song = write_song(tmp_path / "a.wav", 0.9)
     with pytest.raises(KilledError):
         results(separator, [song], tmp_path / "out", killed_after(8), entries={"vocals": entry(0.5)})
-    write_song(song, 0.9, seed=1)
     changed: dict[str, Any] = {"entries": {"vocals": entry(0.9)}}
-    results(separator, [song], tmp_path / "out", **changed)
+    (result,) = results(separator, [song], tmp_path / "out", **changed)
+    assert result.state == "done"
+    write_song(song, 0.9, seed=1)
+    (result,) = results(separator, [song], tmp_path / "out", **changed)
+    assert (result.state, "from another song" in result.error) == ("failed", True)
+    results(separator, [song], tmp_path / "out", overwrite=True, **changed)
     results(separator, [song], tmp_path / "fresh", **changed)
     there, fresh = (read_stems(tmp_path / folder / "tiny" / "a") for folder in ("out", "fresh"))
     assert all(np.array_equal(there[stem], fresh[stem]) for stem in fresh)

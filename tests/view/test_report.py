@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,17 +16,20 @@ import optuna
 import pytest
 import soundfile
 import torch
-from plotly.offline import get_plotlyjs
+from selenium.webdriver import Chrome
 
 from schedopt.cli import call
-from schedopt.view.report.clips import flac, loudest, places
-from schedopt.view.report.html import render
+from schedopt.view.figures import study_figures
+from schedopt.view.report.clips import flac_url, ranks
+from schedopt.view.report.html import LIBRARY, plotly_js, render
+from schedopt.view.report.page import Page, Section
 from schedopt.view.report.sources import Audio, benchmark_page
 from tests.models import RATE
 from tests.proof.schedules import write_bench, write_schedule
 from tests.studies import write_study
-from tests.system_parts import find_program
+from tests.view.browser import chromium, complaints, emulate, wait_in_page
 from tests.view.figures.benchmarks import made_benchmark
+from tests.view.figures.studies import made_study
 
 Capture = pytest.CaptureFixture[str]
 TRACK = "Zoë & <img src=x onerror=alert(1)> $x$"
@@ -90,10 +91,10 @@ def page(study: Path) -> Outline:
 
 def test_nothing_is_fetched(study: Path, page: Outline) -> None:
     content = (study.parent / "Ünter ordner" / "my report.html").read_text(encoding="utf-8")
-    assert content.count(get_plotlyjs()) == 1
-    assert not re.search(r"https?:|//[a-z]+\.", content.replace(get_plotlyjs(), ""))
+    assert content.count(plotly_js()) == 1
+    assert not re.search(r"https?:|//[a-z]+\.", content.replace(plotly_js(), ""))
     for tag, attrs in page.tags:
-        assert tag not in ("link", "iframe", "img", "object", "base")
+        assert tag not in ("iframe", "img", "object", "base")
         for name in ("src", "href", "action"):
             assert str(attrs.get(name, "data:")).startswith("data:")
     (policy,) = (a["content"] for t, a in page.tags if t == "meta" and "http-equiv" in a)
@@ -105,14 +106,16 @@ def test_names_are_text(page: Outline) -> None:
     assert f"Study {STUDY}" in page.text
     assert TRACK in page.text
     assert not any("onerror" in attrs for _, attrs in page.tags)
-    assert sum(tag == "script" for tag, _ in page.tags) == 1 + sum(tag == "figure" for tag, _ in page.tags)
+    assert sum(tag == "script" for tag, _ in page.tags) == 2 + sum(tag == "figure" for tag, _ in page.tags)
 
 
 def test_it_tells_what_the_study_holds(study: Path, page: Outline) -> None:
     stored = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{study.parent}/studies.db")
     best = max((t for t in stored.trials if t.value is not None), key=lambda t: (t.values[0], -t.number))
-    assert f"(trial {best.number}): {best.value:.2f} dB" in page.text
+    betas = " ".join(f"{beta:g}" for beta in best.user_attrs["betas"])
+    assert f"Selected and highest trial ({best.number}): β {betas}, {best.value:.2f} dB on the search" in page.text
     assert f"{best.user_attrs['gain']:+.3f} dB over one pass" in page.text
+    assert "`" not in page.text
     assert stored.user_attrs["weights"] in page.text
     assert "schedule.family" in page.text
     assert "version of torch" in page.text
@@ -122,16 +125,15 @@ def test_it_tells_what_the_study_holds(study: Path, page: Outline) -> None:
     ]
 
 
-def test_clips_are_the_seconds_of_best_median_and_worst(study: Path, page: Outline) -> None:
+def test_clips_are_of_the_tracks_with_the_highest_median_and_lowest_gain(study: Path, page: Outline) -> None:
     sounds = list(page.sounds())
     assert len(sounds) == 3 * 4
     stored = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{study.parent}/studies.db")
     best = max((t for t in stored.trials if t.value is not None), key=lambda t: (t.values[0], -t.number))
     gains = dict(zip(stored.user_attrs["tracks"], best.user_attrs["gain_by_track"], strict=True))
-    for place, track in places(gains).items():
-        assert f"{place}, vocals: {track} @ " in page.text
-        assert f"{gains[track]:+.2f} dB" in page.text
-    for n, track in enumerate(places(gains).values()):
+    for rank, track in ranks(gains).items():
+        assert f"vocals, {rank} ({gains[track]:+.2f} dB): {track} @ " in page.text
+    for n, track in enumerate(ranks(gains).values()):
         mixture, one_pass, schedule, reference = (
             soundfile.read(io.BytesIO(sound), always_2d=True)[0] for sound in sounds[4 * n : 4 * n + 4]
         )
@@ -150,38 +152,93 @@ const seen = {alerts: 0, violations: [], errors: []};
 window.alert = () => seen.alerts++;
 window.addEventListener("error", event => seen.errors.push(String(event.message)));
 document.addEventListener("securitypolicyviolation", event => seen.violations.push(event.blockedURI));
-window.addEventListener("load", async () => {
-  const sounds = [...document.querySelectorAll("audio")];
-  seen.seconds = await Promise.all(sounds.map(sound => new Promise(done => {
-    sound.addEventListener("loadedmetadata", () => done(sound.duration));
-    sound.addEventListener("error", () => done(-1));
-    sound.preload = "metadata";
-    sound.load();
-  })));
-  seen.figures = document.querySelectorAll("figure svg.main-svg .cartesianlayer .subplot").length;
-  seen.fetched = performance.getEntriesByType("resource").map(entry => entry.name.slice(0, 40));
-  document.title = "probe " + JSON.stringify(seen);
-});
 </script>"""
 
 
-def test_it_opens_in_a_browser_without_a_network(study: Path, page: Outline, tmp_path: Path) -> None:
-    """In headless Chromium: all figures are drawn, all sounds can be played, nothing is fetched, no name runs."""
-    chromium = find_program("chromium")
-    assert chromium is not None, "install chromium: the report is opened in it"
+@pytest.fixture(scope="module")
+def browser(study: Path, page: Outline) -> Iterator[Chrome]:
+    """The report, with a probe for what must not happen, in a browser without a network."""
     content = (study.parent / "Ünter ordner" / "my report.html").read_text(encoding="utf-8")
     probed = study.parent / "Ünter ordner" / "with probe.html"
     probed.write_text(content.replace("<head>", PROBE, 1), encoding="utf-8")
-    command = [str(chromium), "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
-    command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000", "--dump-dom", probed.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    found = re.search(r"<title>probe (.*?)</title>", done.stdout)
-    assert found is not None, done.stderr[-500:]
-    seen = json.loads(html.unescape(found[1]))
-    assert seen["figures"] == 6
-    assert seen["seconds"] == pytest.approx([0.2] * 12, abs=1e-3)
-    assert (seen["alerts"], seen["violations"], seen["errors"]) == (0, [], [])
-    assert all(name.startswith(("data:", "blob:")) for name in seen["fetched"])
+    with chromium() as browser:
+        emulate(browser, 1400)
+        browser.get(probed.as_uri())
+        wait_in_page(browser, "document.querySelectorAll('figure svg.main-svg .cartesianlayer .subplot').length >= 6")
+        yield browser
+
+
+def test_it_opens_in_a_browser_without_a_network(browser: Chrome) -> None:
+    """All figures are drawn, nothing is fetched, no name runs."""
+    assert browser.execute_script("return document.querySelectorAll('figure .main-svg .subplot').length") == 6
+    seen = browser.execute_script("return seen")
+    assert seen == {"alerts": 0, "violations": [], "errors": []}
+    fetched = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert all(name.startswith(("data:", "blob:")) for name in fetched)
+    assert complaints(browser) == []
+    buttons = browser.execute_script("return [...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)")
+    assert buttons
+    assert not [title for title in buttons if "hare" in title or "loud" in title], "data must not leave the page"
+
+
+BOXES = """
+const box = element => (({left, right, top, bottom, height}) => ({left, right, top, bottom, height}))(
+  element.getBoundingClientRect());
+const lines = element => {
+  const range = document.createRange();
+  range.selectNodeContents(element);
+  return new Set([...range.getClientRects()].map(line => Math.round(line.top))).size;
+};
+return {
+  overflow: document.documentElement.scrollWidth - innerWidth,
+  lines: [...document.querySelectorAll("th, td")].filter(cell => cell.offsetParent && cell.textContent.length < 12)
+    .map(cell => [cell.textContent, lines(cell)]),
+  figures: [...document.querySelectorAll("figure")].map(figure => ({
+    heading: box(figure.querySelector("h3")), caption: box(figure.querySelector("figcaption")),
+    plot: box(figure.querySelector(".main-svg")), whole: box(figure)})),
+};"""
+
+
+@pytest.mark.parametrize(("width", "printed"), [(1400, False), (390, False), (680, True)])
+def test_it_is_readable_on_a_desk_on_a_phone_and_on_paper(browser: Chrome, width: int, printed: bool) -> None:
+    emulate(browser, width, printed=printed)
+    event = "beforeprint" if printed else "resize"
+    browser.execute_script(f"window.dispatchEvent(new Event('{event}'))")
+    wait_in_page(browser, f"[...document.querySelectorAll('.main-svg')].every(s => s.clientWidth <= {width})")
+    found = browser.execute_script(BOXES)
+    assert found["overflow"] <= 0, "nothing is wider than the page"
+    assert len(found["lines"]) > 20
+    assert [text for text, lines in found["lines"] if lines > 1] == [], "no short word is broken"
+    for figure in found["figures"]:
+        assert figure["heading"]["bottom"] <= figure["plot"]["top"] + 1
+        assert figure["plot"]["bottom"] <= figure["caption"]["top"] + 1
+        assert figure["plot"]["right"] - figure["plot"]["left"] > 0.8 * min(width - 32, 1080)
+        if printed:
+            assert figure["whole"]["height"] < 1000, "it fits on a page (A4 less margins: 1009 pixels)"
+    if printed:
+        browser.execute_script("window.dispatchEvent(new Event('afterprint'))")
+
+
+def test_the_four_sounds_of_a_clip_run_in_one_player(browser: Chrome) -> None:
+    emulate(browser, 1400)
+    count, labels = browser.execute_script("return [players.length, players[0].audios.map(audio => audio.title)]")
+    assert (count, labels) == (3, ["mixture", "one pass", "refined", "reference"])
+    button, radios = browser.execute_script(
+        "const box = players[0].box; return [box.querySelector('button'), [...box.querySelectorAll('[type=radio]')]]"
+    )
+    button.click()
+    wait_in_page(browser, "players[0].running && players[0].context.currentTime > players[0].began + 0.5")
+    seconds = browser.execute_script("return players[0].buffers.map(buffer => buffer.duration)")
+    assert seconds == pytest.approx([0.2] * 4, abs=1e-3)
+    began = browser.execute_script("return players[0].began")
+    for n in (2, 3, 1):
+        radios[n].click()
+        wait_in_page(browser, f"players[0].gains[{n}].gain.value > 0.99")
+        gains = browser.execute_script("return players[0].gains.map(gain => gain.gain.value)")
+        assert [round(gain, 1) for gain in gains] == [float(k == n) for k in range(4)], "one is audible"
+    assert browser.execute_script("return [players[0].running, players[0].began]") == [True, began], "it plays on"
+    button.click()
+    assert browser.execute_script("return players[0].running") is False
 
 
 def test_a_benchmark_and_its_figures(tmp_path: Path, capsys: Capture) -> None:
@@ -193,7 +250,8 @@ def test_a_benchmark_and_its_figures(tmp_path: Path, capsys: Capture) -> None:
     figures = folder / "figures"
     assert call(["report", str(output), "--audio", "0.1", "--figures", str(figures)]) == 0
     assert {one.name for one in figures.iterdir()} == {
-        f"{n}.png" for n in ("steps", "tracks", "gains", "passes", "stems")
+        LIBRARY,
+        *(f"{n}.html" for n in ("steps", "tracks", "gains", "passes", "stems")),
     }
     page = Outline((folder / "Ergebnis ü.report.html").read_text(encoding="utf-8"))
     for sentence in document["sentences"]:
@@ -211,6 +269,27 @@ def test_a_benchmark_and_its_figures(tmp_path: Path, capsys: Capture) -> None:
     assert "not all audio could be made: " in again.text
     assert not list(again.sounds())
     assert document["sentences"][0] in again.text
+
+
+def test_a_benchmarks_report_fits_a_phone(tmp_path: Path) -> None:
+    """Long names of methods, a date of 25 characters, panels below each other."""
+    page = tmp_path / "report.html"
+    page.write_text(render(benchmark_page(made_benchmark(), Audio(seconds=0))), encoding="utf-8")
+    with chromium() as browser:
+        emulate(browser, 390)
+        browser.get(page.as_uri())
+        wait_in_page(browser, "document.readyState == 'complete' && figures.length == 6")
+        wait_in_page(browser, "[...figures].every(div => div._fullLayout.grid?.columns !== 2)")
+        found = browser.execute_script(BOXES)
+        tops = browser.execute_script(
+            "return [...document.querySelectorAll('#figure-benchmark-gains .gridlayer path')]"
+            ".map(part => part.getBoundingClientRect()).filter(box => box.height > 0).map(box => Math.round(box.top))"
+        )
+        assert complaints(browser) == []
+    assert found["overflow"] <= 0
+    assert len(set(tops)) == 2, "bass stands above vocals"
+    for figure in found["figures"]:
+        assert figure["plot"]["bottom"] <= figure["caption"]["top"] + 1
 
 
 def test_made_names_do_no_harm() -> None:
@@ -236,15 +315,30 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: Capture) -> None:
         assert says in line
 
 
-def test_places_and_windows() -> None:
-    assert places({"a": 1.0, "b": 3.0, "c": 2.0, "d": -1.0}) == {"best": "b", "median": "a", "worst": "d"}
-    assert places({"a": 1.0, "b": 0.0}) == {"best": "a", "median": "b"}
-    assert places({"a": 1.0}) == {"best": "a"}
-    assert places({}) == {}
+def test_a_report_without_audio_is_small() -> None:
+    """Four studies' figures, each of 300 schedules of ten steps, and the library."""
+    figures = study_figures(made_study(300, steps=10))
+    page = render(Page("x", "", tuple(Section(f"stem-{n}", "x", figures=figures) for n in range(4))))
+    assert 1_200_000 < len(page.encode()) < 1_500_000
+    assert len(render(Page("x", "", ())).encode()) < 20_000, "no figure, no library"
+
+
+def test_backticks_mark_code_in_sentences() -> None:
+    page = render(Page("x", "", (Section("x", "x", ("run `schedopt benchmark <FILE>` then `", "a <b>`c`</b>")),)))
+    assert "<code>schedopt benchmark &lt;FILE&gt;</code> then `" in page
+    assert "a &lt;b&gt;<code>c</code>&lt;/b&gt;" in page
+
+
+def test_ranks_and_sounds() -> None:
+    gains = {"a": 1.0, "b": 3.0, "c": 2.0, "d": -1.0}
+    assert ranks(gains) == {"highest gain": "b", "median gain": "a", "lowest gain": "d"}
+    assert ranks({"a": 1.0, "b": 0.0}) == {"highest gain": "a", "median gain": "b"}
+    assert ranks({"a": 1.0}) == {"highest gain": "a"}
+    assert ranks({}) == {}
     audio = torch.zeros(2, 100)
     audio[:, 60:70] = 1
-    assert loudest(audio, 10) == (60, 70)
-    assert loudest(audio, 200) == (0, 100)
-    samples, rate = soundfile.read(io.BytesIO(flac(audio, 8000)))
+    head, _, data = flac_url(audio, 8000).partition(",")
+    assert head == "data:audio/flac;base64"
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(data)))
     assert rate == 8000
     assert samples[60:70].min() > 0.99

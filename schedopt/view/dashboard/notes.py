@@ -1,8 +1,10 @@
-"""The notes (Markdown) on a study and on its best trial. One that a person has edited is never written over."""
+"""The notes (Markdown) on a study and on its named trials. One that a person has edited is never written over."""
 
 from __future__ import annotations
 
 import hashlib
+import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,7 +14,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 from optuna_dashboard import get_note, save_note
 
-from schedopt.search.study import flat
+from schedopt.search.provenance import lines, provenance
 
 OURS = "schedopt:notes"
 """System attribute of a study: digests of the notes written here, by trial id (or `study`)."""
@@ -20,14 +22,13 @@ OURS = "schedopt:notes"
 STUDY = "study"
 
 
-def write_notes(study: optuna.Study, best: FrozenTrial | None, storage: str) -> None:
-    """Write the notes on the study and on its best trial; a former best trial loses its note.
+def write_notes(study: optuna.Study, named: Mapping[str, FrozenTrial], storage: str) -> None:
+    """Write the notes on the study and on its `named_trials`; trials that were named before lose theirs.
 
     `storage` is its URL as shown to people, without a password.
     """
-    texts = {STUDY: study_note(study, best, storage)}
-    if best is not None:
-        texts[str(best._trial_id)] = trial_note(study, best)
+    texts = {STUDY: study_note(study, named, storage)}
+    texts |= {str(trial._trial_id): trial_note(study, name, trial) for name, trial in named.items()}
     before: dict[str, str] = study._storage.get_study_system_attrs(study._study_id).get(OURS, {})
     after = dict(before)
     for place in {**texts, **before}:
@@ -43,55 +44,75 @@ def write_notes(study: optuna.Study, best: FrozenTrial | None, storage: str) -> 
         study._storage.set_study_system_attr(study._study_id, OURS, cast(Any, after))
 
 
-def study_note(study: optuna.Study, best: FrozenTrial | None, storage: str) -> str:
-    """Baseline, what was found, how to go on, and the study's settings."""
+def study_note(study: optuna.Study, named: Mapping[str, FrozenTrial], storage: str) -> str:
+    """Baseline, what was found, how to resume, and the study's settings."""
     attrs = study.user_attrs
-    settings = flat(attrs["config"])
-    lines = [f"## {_code(study.study_name)}", ""]
+    same = f"STUDY.toml --storage {shlex.quote(storage)}"
+    same += "".join(f" --set {shlex.quote(override)}" for override in attrs.get("overrides", ()))
+    found = [f"## {_code(study.study_name)}", ""]
     if "baseline" in attrs:
-        lines += [
+        found += [
             f"- one pass (uniform baseline): {attrs['baseline']['value']:.3f} dB",
             f"- the authors' line n/N: {attrs['line']['value']:.3f} dB",
             f"- scored on {len(attrs['excerpts'])} excerpts; the held-out tracks are not among them",
         ]
-    if best is not None:
-        lines.append(f"- best so far: trial {best.number}, {best.user_attrs['gain']:+.3f} dB over one pass")
-    lines += [
-        "",
-        "With the study's file as `STUDY.toml`:",
-        "",
-        "| to | command |",
-        "|---|---|",
-        f"| go on | {_code(f'schedopt run STUDY.toml --storage {storage}')} |",
-        f"| export the best schedule | {_code(f'schedopt export STUDY.toml --storage {storage} -o FILE')} |",
-        "| test it on held-out tracks | `schedopt benchmark FILE` |",
-        "",
-        "| setting | value |",
-        "|---|---|",
-        *(f"| `{key}` | {_code(_plain(value))} |" for key, value in settings.items() if value not in (None, {}, "")),
+    found += [
+        f"- {name}: {trial.values[0]:.3f} dB, {trial.user_attrs['gain']:+.3f} dB over one pass"
+        for name, trial in named.items()
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(
+        [
+            *found,
+            "",
+            "The selected trial (surest gain over β = 0) is the one that is exported; the highest trial has the highest"
+            " score.",
+            *_listen(study, named.values()),
+            "",
+            "With the study's file as `STUDY.toml`:",
+            "",
+            "| to | command |",
+            "|---|---|",
+            f"| resume | {_code(f'schedopt run {same}')} |",
+            f"| export the selected trial's schedule | {_code(f'schedopt export {same} -o FILE')} |",
+            "| measure it on held-out tracks | `schedopt benchmark FILE` |",
+            "",
+            "| setting | value |",
+            "|---|---|",
+            *(
+                f"| {key} | {_code(value)} |"
+                for key, value in lines(provenance(study)).items()
+                if "." in key and value not in ("–", "{}", "")
+            ),
+            "",
+        ]
+    )
 
 
-def trial_note(study: optuna.Study, best: FrozenTrial) -> str:
-    """The best trial's schedule and what it gains."""
-    attrs, references = best.user_attrs, study.user_attrs
-    lines = [
-        f"## The best schedule of {_code(study.study_name)} so far",
+def trial_note(study: optuna.Study, name: str, trial: FrozenTrial) -> str:
+    """A named trial's schedule and its gain."""
+    attrs, references = trial.user_attrs, study.user_attrs
+    found = [
+        f"## The {name} of {_code(study.study_name)}",
         "",
         f"- β: {_code(' '.join(f'{beta:g}' for beta in attrs['betas']))}",
-        f"- score: {best.values[0]:.3f} dB, {attrs['gain']:+.3f} dB over one pass",
+        f"- score: {trial.values[0]:.3f} dB, {attrs['gain']:+.3f} dB over one pass",
     ]
     if "line" in references:
-        lines.append(f"- over the authors' line n/N: {best.values[0] - references['line']['value']:+.3f} dB")
-    lines += [
-        f"- passes an excerpt: {attrs['steps'] + 1}",
+        found.append(f"- over the authors' line n/N: {trial.values[0] - references['line']['value']:+.3f} dB")
+    found += [
+        f"- passes per excerpt: {attrs['steps'] + 1}",
         "",
-        "It was chosen on these excerpts, which flatters it; `schedopt benchmark` says what it gains on others.",
+        "Its score is of the excerpts that were searched on, so it is biased upwards: `schedopt benchmark` measures the"
+        " schedule on held-out tracks.",
     ]
-    if get_all_artifact_meta(best, storage=study._storage):
-        lines += ["", "Below: the same seconds as mixture, after one pass, refined, and the true stem."]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*found, *_listen(study, [trial]), ""])
+
+
+def _listen(study: optuna.Study, trials: Iterable[FrozenTrial]) -> list[str]:
+    """A link to the page of `listen.py`, where one of `trials` has audio."""
+    if not any(get_all_artifact_meta(trial, storage=study._storage) for trial in trials):
+        return []
+    return ["", f"[Listen: mixture, one pass, refined and reference in one player](/listen/{study._study_id})"]
 
 
 @dataclass(frozen=True)
@@ -108,10 +129,6 @@ class _NotedTrial:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _code(text: str) -> str:

@@ -16,27 +16,30 @@ from optuna.trial import TrialState
 from optuna_dashboard import save_plotly_graph_object
 
 from schedopt.errors import SchedoptError
-from schedopt.search.study import best_trial
+from schedopt.search.study import is_ours, name_metrics
 from schedopt.storage.faults import STORAGE_FAULTS, one_line, set_hurried
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown
 from schedopt.view.dashboard.notes import write_notes
+from schedopt.view.trials import named_trials
 
 SECONDS = 5.0
 """Pause between two turns."""
 
-SHOWN = ("schedules", "steps", "progress", "tracks")
-"""The charts that the study's page shows, of those that `study_charts` makes."""
+SHOWN = ("schedules", "steps", "passes", "progress", "tracks")
+"""The figures on the study's page, of those that `study_figures` makes; Optuna's own page draws the importance."""
+
+CLEAR, TEXT = "rgba(0, 0, 0, 0)", "#808080"
+"""The page is white or nearly black, as its reader likes: this grey has a contrast of 4 with either."""
 
 PAGE = {
-    "template": "none",
     "height": 450,
-    "margin": {"t": 60, "b": 90},
-    "title": {"x": 0.02},
-    "legend": {"y": -0.24},
+    "paper_bgcolor": CLEAR,
+    "plot_bgcolor": CLEAR,
+    "modebar": {"bgcolor": CLEAR, "color": TEXT, "activecolor": "#0072B2"},
+    "font": {"color": TEXT, "size": 14},
 }
-"""Layout for the page's boxes of 450 pixels, whose buttons lie at the top right. A template would be most of a figure's
-bytes, and the page asks for them every few seconds."""
+"""Layout for the page's boxes of 450 pixels."""
 
 log = logging.getLogger("schedopt")
 
@@ -56,7 +59,6 @@ class Refresher(threading.Thread):
         self._said: set[str] = set()
 
     def run(self) -> None:
-        optuna.logging.set_verbosity(optuna.logging.CRITICAL)
         # A turn that meets a locked storage is left out rather than waited for.
         set_hurried(True)
         storage = None
@@ -65,7 +67,7 @@ class Refresher(threading.Thread):
                 storage = storage or open_storage(self._url, create=False)
                 self.turn(storage)
             except (*STORAGE_FAULTS, SchedoptError) as error:
-                self._say(f"{shown(self._url)}: figures are not refreshed: {one_line(error)}")
+                self._say(f"{shown(self._url)}: figures are not refreshed: {one_line(error, self._url)}")
             except Exception as error:
                 # A figure that cannot be drawn must not take the dashboard with it.
                 log.debug("figures", exc_info=True)
@@ -75,7 +77,8 @@ class Refresher(threading.Thread):
     def end(self) -> None:
         """Let the turn in hand end and wait for it, a moment at most."""
         self._ending.set()
-        self.join(self._seconds)
+        if self.is_alive():
+            self.join(self._seconds)
 
     def turn(self, storage: BaseStorage) -> None:
         """Refresh those studies in which a trial has ended since the last turn."""
@@ -90,15 +93,18 @@ class Refresher(threading.Thread):
                 self._drawn.pop(name, None)
 
     def _refresh(self, study: optuna.Study) -> None:
-        if "schedopt" not in study.user_attrs:
+        if not is_ours(study):
             return
         trials = study.get_trials(deepcopy=False)
-        best = best_trial(study, trials)
+        named = named_trials(study, trials)
         ended = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
-        state = (study._study_id, ended, best and best.number)
+        state = (study._study_id, ended, *named)
         if self._drawn.get(study.study_name) == state:
             return
-        write_notes(study, best, shown(self._url))
+        if study.metric_names is None:
+            # Studies of earlier versions have none.
+            name_metrics(study)
+        write_notes(study, named, shown(self._url))
         draw(study, self.writing)
         self._drawn[study.study_name] = state
 
@@ -109,12 +115,12 @@ class Refresher(threading.Thread):
 
 
 def draw(study: optuna.Study, writing: threading.Lock) -> None:
-    """Put the charts that `study` allows so far on its page, holding `writing` while they are written."""
+    """Put the figures that `study` allows so far on its page, holding `writing` while they are written."""
     # Drawing libraries take seconds to import: the page does not wait for them.
-    from schedopt.view.figures import plotly_figure, study_charts
+    from schedopt.view.figures import study_figures
 
-    figures = {name: plotly_figure(chart) for name, chart in study_charts(study).items() if name in SHOWN}
-    for name, figure in figures.items():
-        figure.update_layout(PAGE)
-        with writing:
-            save_plotly_graph_object(study, figure, graph_object_id=f"schedopt-{name}")
+    figures = study_figures(study)
+    for name in SHOWN:
+        if name in figures:
+            with writing:
+                save_plotly_graph_object(study, figures[name].update_layout(PAGE), graph_object_id=f"schedopt-{name}")

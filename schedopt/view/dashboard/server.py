@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+import optuna
 from bottle import HTTPResponse
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import RDBStorage
@@ -24,9 +25,11 @@ from optuna_dashboard import wsgi
 
 from schedopt.errors import StudyError
 from schedopt.search.artifacts import ArtifactStore, artifact_folder, artifact_store
-from schedopt.storage.faults import STORAGE_FAULTS, one_line
+from schedopt.search.study import is_ours
+from schedopt.storage.faults import STORAGE_FAULTS, one_line, quiet_optuna
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown
+from schedopt.view.dashboard.listen import listen_page
 from schedopt.view.dashboard.refresh import Refresher
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -53,20 +56,38 @@ def dashboard(
     Raises:
         StudyError: the storage, a study, the host or the port cannot be used.
     """
-    storage = open_storage(url, create=False)
+    storage = open_storage(url, read_only=True)
     found = _existing(storage, studies, url)
-    with _listening(host, port) as server, _quiet(server.faults):
+    writable = _writable(storage, url)
+    with _listening(host, port) as server, _quiet(server.faults), quiet_optuna():
         if host not in LOOPBACK:
             log.warning("%s: whoever reaches this address can see and delete studies: there is no login", host)
         refresher = Refresher(url, studies)
-        app = wsgi(storage, artifact_store=_store(url, artifacts))
+        served = writable or storage
+        app = wsgi(served, artifact_store=_store(url, artifacts))
+        app.route("/listen/<study_id:int>", callback=lambda study_id: listen_page(served, study_id))
         server.set_app(guarded(whole(app, refresher.writing), host))
         server.page = f"studies/{found[0]}" if len(found) == 1 else ""
-        refresher.start()
+        if writable is not None:
+            refresher.start()
         try:
             yield server
         finally:
             refresher.end()
+
+
+def _writable(storage: RDBStorage, url: str) -> RDBStorage | None:
+    """The storage, opened to write figures and notes; None where it holds other programs' studies only, or cannot be
+    written."""
+    studies = [optuna.load_study(study_name=name, storage=storage) for name in optuna.get_all_study_names(storage)]
+    if studies and not any(is_ours(study) for study in studies):
+        log.warning("%s: schedopt made none of its studies, so it is shown as it is", shown(url))
+        return None
+    try:
+        return open_storage(url, create=False)
+    except StudyError as error:
+        log.warning("figures and notes are not refreshed: %s", error)
+        return None
 
 
 def _existing(storage: RDBStorage, studies: Sequence[str], url: str) -> list[int]:
@@ -78,7 +99,7 @@ def _existing(storage: RDBStorage, studies: Sequence[str], url: str) -> list[int
     try:
         there = {study.study_name: study._study_id for study in storage.get_all_studies()}
     except STORAGE_FAULTS as error:
-        raise StudyError(f"{shown(url)}: the storage failed: {one_line(error)}") from None
+        raise StudyError(f"{shown(url)}: the storage failed: {one_line(error, url)}") from None
     for name in studies:
         if name not in there:
             known = ", ".join(there) or "none"

@@ -1,22 +1,16 @@
-"""Figures of studies, benchmarks, sweeps and reproductions; `schedopt.view.figures.chart` says how they are made."""
+"""Figures of studies, benchmarks, sweeps and reproductions: plain `plotly.graph_objects.Figure`, by name."""
 
-from schedopt.view.figures._matplotlib import FORMATS, draw, image, save_charts
-from schedopt.view.figures._plotly import plotly_figure
-from schedopt.view.figures.benchmark import benchmark_charts
-from schedopt.view.figures.chart import Chart, Charts
-from schedopt.view.figures.proof import reproduction_charts, sweep_charts
-from schedopt.view.figures.study import study_charts
+from schedopt.view.figures.benchmark import benchmark_figures
+from schedopt.view.figures.drawing import Figures, caption, heading
+from schedopt.view.figures.proof import reproduction_figures, sweep_figures
+from schedopt.view.figures.study import study_figures
 
 __all__ = [
-    "FORMATS",
-    "Chart",
-    "Charts",
-    "benchmark_charts",
-    "draw",
-    "image",
-    "plotly_figure",
-    "reproduction_charts",
-    "save_charts",
-    "study_charts",
-    "sweep_charts",
+    "Figures",
+    "benchmark_figures",
+    "caption",
+    "heading",
+    "reproduction_figures",
+    "study_figures",
+    "sweep_figures",
 ]

@@ -1,4 +1,4 @@
-"""Charts of a benchmark document: a panel a stem, tracks as the unit."""
+"""Figures of a benchmark document: a panel for each stem, tracks as the unit."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import plotly.graph_objects as go
 
 from schedopt.files.benchmark_file import BenchmarkFile, Compared, Kind, MethodPart, Row, StemPart
-from schedopt.view.figures.chart import Axis, Boxes, Chart, Line, Mark, Panel, Points, Style, short
-from schedopt.view.figures.palette import LIGHT_GREY, method_style
-from schedopt.view.figures.study import GAIN, STEP, tracks_panel
+from schedopt.view.figures.drawing import Panel, Style, Trace, axis, line, panels, points, rows_axis, short
+from schedopt.view.figures.palette import MID_GREY, method_style
+from schedopt.view.figures.study import GAIN, tracks_panel
 
 LABELS: dict[Kind, str] = {
     "baseline": "one pass",
@@ -21,7 +22,6 @@ LABELS: dict[Kind, str] = {
     "greedy": "greedy search (needs the references)",
 }
 """Names in the legend, where a stem has only one method of the kind."""
-
 
 COMPARED: tuple[Kind, ...] = ("schedule", "shift", "line", "constant", "family")
 """Everything that needs no references."""
@@ -39,111 +39,147 @@ class Shown:
 
     def gains(self, start: StemPart) -> dict[str, float]:
         """Gain over one pass by track, dB."""
-        return {track: scores.sdr[-1] - start.tracks[track].sdr[-1] for track, scores in self.part.tracks.items()}
+        return {track: scores["sdr"][-1] - start.tracks[track]["sdr"][-1] for track, scores in self.part.tracks.items()}
+
+    def level(self) -> float:
+        """Mean score after the last step, dB."""
+        return float(self.part.by_step()[:, -1].mean())
+
+    def mark(self) -> Style:
+        """The look of a single point."""
+        return replace(self.style, symbol="circle", width=3)
 
 
-def benchmark_charts(file: BenchmarkFile) -> dict[str, Chart]:
-    """Every chart of a benchmark by name: `steps`, `tracks`, `gains`, `passes`, `stems`; where they ran, `ceilings`."""
-    charts = {
-        "steps": _steps(file, ("baseline", "line", "schedule", "shift")),
+def benchmark_figures(file: BenchmarkFile) -> dict[str, go.Figure]:
+    """The figures of a benchmark: `steps`, `tracks`, `gains`, `passes`, `stems`; where they ran, `ceilings`."""
+    figures = {
+        "steps": _steps(file, ("baseline", "line", "schedule", "shift"), "SDR after each step, held-out tracks"),
         "tracks": _tracks(file),
         "gains": _gains(file),
         "passes": _passes(file),
         "stems": _stems(file),
     }
     if any(method.needs_references for method in file.methods):
-        charts["ceilings"] = replace(
-            _steps(file, ("baseline", "line", "schedule", "oracle", "greedy")),
-            title="SDR after each step, with the ceilings",
-        )
-    return charts
+        kinds: tuple[Kind, ...] = ("baseline", "line", "schedule", "oracle", "greedy")
+        figures["ceilings"] = _steps(file, kinds, "SDR after each step, with the ceilings")
+    return figures
 
 
-def _steps(file: BenchmarkFile, kinds: Sequence[Kind]) -> Chart:
+def _steps(file: BenchmarkFile, kinds: Sequence[Kind], title: str) -> go.Figure:
     """The authors' figure 3 on held-out tracks."""
-    panels = []
+    made = []
     for stem in file.stems:
         start, shown = _shown(file, stem, kinds)
-        longest = max(len(one.part.by_step()[0]) for one in shown)
-        panels.append(
-            Panel(STEP, Axis("SDR, dB"), tuple(_by_step(one, start, longest) for one in shown), _title(file, stem))
-        )
-    return Chart(
-        "SDR after each step, held-out tracks",
-        tuple(panels),
-        "Mean over tracks; the band holds the middle half of the tracks' changes since one pass.",
+        longest = max(one.part.by_step().shape[1] for one in shown) - 1
+        traces = [trace for one in shown for trace in _by_step(one, start, longest)]
+        made.append(Panel(traces, axis("step n", whole=longest), axis("SDR, dB"), _title(file, stem)))
+    return panels(
+        title, "Mean over tracks; the band holds the middle half of the tracks' changes since one pass.", made
     )
 
 
-def _by_step(one: Shown, start: StemPart, longest: int) -> Line:
+def _by_step(one: Shown, start: StemPart, longest: int) -> list[Trace]:
     scores = one.part.by_step()  # (tracks, N+1)
     if one.kind == "baseline":
-        return Line(one.label, (0.0, longest - 1.0), (float(scores.mean()),) * 2, one.style)
-    level = float(start.by_step().mean())
-    low, high = level + np.quantile(scores - start.by_step(), (0.25, 0.75), axis=0)
-    steps = tuple(float(n) for n in range(scores.shape[1]))
-    return Line(one.label, steps, _floats(scores.mean(axis=0)), one.style, _floats(low), _floats(high))
+        return line(one.label, [(0, scores.mean()), (longest, scores.mean())], one.style)
+    band = start.by_step().mean() + np.quantile(scores - start.by_step(), (0.25, 0.75), axis=0)
+    return line(one.label, enumerate(scores.mean(axis=0)), one.style, band=band.T)
 
 
-def _tracks(file: BenchmarkFile) -> Chart:
-    panels = []
+def _tracks(file: BenchmarkFile) -> go.Figure:
+    made = []
     for stem in file.stems:
         start, shown = _shown(file, stem, ("schedule", "shift"))
-        best, *others = sorted(
-            shown, key=lambda one: (one.kind != "schedule", -float(one.part.by_step()[:, -1].mean()))
-        )
-        points = [(other.label, other.gains(start), other.style) for other in others]
-        panels.append(tracks_panel(best.label, best.gains(start), best.style, points, _title(file, stem)))
-    return Chart("Gain of each held-out track", tuple(panels), "SDR over that of one pass, sorted by the schedule's.")
+        first, *others = sorted(shown, key=lambda one: (one.kind != "schedule", -one.level()))
+        beside = [(other.label, other.gains(start), other.style) for other in others]
+        made.append(tracks_panel(first.label, first.gains(start), first.style, beside, _title(file, stem)))
+    return panels("Gain of each held-out track", "SDR over that of one pass, sorted by the schedule's.", made)
 
 
-def _gains(file: BenchmarkFile) -> Chart:
+def _gains(file: BenchmarkFile) -> go.Figure:
     """Mean gain of every method with its interval, the highest on top."""
-    panels = []
+    made = []
     for stem in file.stems:
-        rows = {row.method: row for row in file.findings if row.stem == stem}
+        rows = _rows(file, stem)
         _, shown = _shown(file, stem, COMPARED)
         order = sorted(shown, key=lambda one: _gain(rows[one.name]).mean)
-        ticks = tuple((float(n), _row_name(one)) for n, one in enumerate(order))
-        marks = tuple(
-            _with_interval("", float(n), _gain(rows[one.name]), one, sideways=True) for n, one in enumerate(order)
+        traces = []
+        for n, one in enumerate(order):
+            mean, ends = _interval(rows[one.name])
+            traces.append(points("", [(mean, n)], one.mark(), labels=[one.name], error_x=ends))
+        names = rows_axis([_row_name(one) for one in order])
+        made.append(
+            Panel(traces, axis(GAIN, zero=True), names, _title(file, stem), rows=max(round(1.6 * len(order)), 4))
         )
-        panels.append(Panel(Axis(GAIN), Axis("", ticks), marks, _title(file, stem)))
-    return Chart(
+    return panels(
         "Gain over one pass, held-out tracks",
-        tuple(panels),
-        "Mean over tracks with its 95 % bootstrap interval; ceilings are left out.",
+        "Mean over tracks with its 95 % interval; methods that need the references are left out.",
+        made,
     )
 
 
-def _passes(file: BenchmarkFile) -> Chart:
-    """Gain against passes along every trajectory, and the front: what nothing cheaper reaches."""
-    panels = []
+def _passes(file: BenchmarkFile) -> go.Figure:
+    """Gain against passes along every trajectory, and the front: the highest gain for so many passes."""
+    made = []
     for stem in file.stems:
-        rows = {row.method: row for row in file.findings if row.stem == stem}
+        rows = _rows(file, stem)
         start, shown = _shown(file, stem, ("schedule", "shift", "line", "family"))
-        marks: list[Mark] = []
-        reached = [(1.0, 0.0)]
+        traces: list[Trace] = []
+        reached = [(1, 0.0)]
         for index, one in enumerate(shown):
             means = (one.part.by_step() - start.by_step()).mean(axis=0)
-            passes = tuple(float(n + 1) for n in range(len(means)))
-            marks.append(Line(one.label, passes, _floats(means), one.style))
+            reached += enumerate(means.tolist(), 1)
+            traces += line(one.label, enumerate(means, 1), one.style)
+            mean, ends = _interval(rows[one.name])
             # Side by side, so that intervals at equal passes can be told apart.
-            beside = passes[-1] + 0.06 * (index - (len(shown) - 1) / 2)
-            marks.append(_with_interval(one.label, beside, _gain(rows[one.name]), one, sideways=False))
-            reached += zip(passes, _floats(means), strict=True)
-        front: list[tuple[float, float]] = []
+            beside = len(means) + 0.06 * (index - (len(shown) - 1) / 2)
+            traces.append(points(one.label, [(beside, mean)], one.mark(), labels=[one.name], error_y=ends))
+        front: list[tuple[int, float]] = []
         for cost, gain in sorted(reached, key=lambda point: (point[0], -point[1])):
             if not front or gain > front[-1][1]:
                 front.append((cost, gain))
-        x, y = zip(*front, strict=True)
-        marks.insert(0, Line("front", x, y, Style(LIGHT_GREY, width=5)))
-        panels.append(Panel(Axis("passes an excerpt", whole=True), Axis(GAIN), tuple(marks), _title(file, stem)))
-    return Chart(
-        "What passes buy, held-out tracks",
-        tuple(panels),
-        "Mean gain after so many passes; at the end with its 95 % interval over tracks. Ceilings are left out.",
+        traces = [*line("front", front, Style(MID_GREY, width=6)), *traces]
+        longest = max(cost for cost, _ in reached)
+        made.append(Panel(traces, axis("passes per excerpt", whole=longest), axis(GAIN), _title(file, stem)))
+    return panels(
+        "What more passes buy, held-out tracks",
+        "Mean gain after so many passes; at the end with its 95 % interval over tracks. Methods that need the"
+        " references are left out.",
+        made,
     )
+
+
+def _stems(file: BenchmarkFile) -> go.Figure:
+    """Every track's gain by stem and kind of method: the highest of the kind, by its mean."""
+    kinds: tuple[Kind, ...] = ("schedule", "shift", "line", "family")
+    chosen: dict[Kind, dict[int, dict[str, float]]] = {}
+    for position, stem in enumerate(file.stems):
+        start, shown = _shown(file, stem, kinds)
+        for one in sorted(shown, key=Shown.level):
+            chosen.setdefault(one.kind, {})[position] = one.gains(start)
+    there = [kind for kind in kinds if kind in chosen]
+    traces: list[Trace] = []
+    for n, kind in enumerate(there):
+        label, style = LABELS.get(kind, "highest of the other families"), method_style(kind)
+        offset = 0.8 * (n - (len(there) - 1) / 2) / len(there)
+        gains = [(at + offset, track, gain) for at, its in chosen[kind].items() for track, gain in its.items()]
+        tracks, faint = [track for _, track, _ in gains], Style(style.colour, width=1)
+        traces.append(points(label, [(at, gain) for at, _, gain in gains], faint, labels=tracks, opacity=0.4))
+        quartiles = [
+            (at + offset, *np.quantile(list(its.values()), (0.25, 0.5, 0.75))) for at, its in chosen[kind].items()
+        ]
+        medians, bounds = [(at, median) for at, _, median, _ in quartiles], [(q[1], q[3]) for q in quartiles]
+        traces.append(points(label, medians, Style(style.colour, symbol="diamond", width=5), error_y=bounds))
+    return panels(
+        "Gain by stem, held-out tracks",
+        "A point for each track; diamonds are medians, their bars reach from the lower to the upper quartile. Of"
+        " several methods of a kind, the one with the highest mean.",
+        [Panel(traces, axis("", ticks=list(enumerate(file.stems))), axis(GAIN, zero=True))],
+    )
+
+
+def _rows(file: BenchmarkFile, stem: str) -> dict[str, Row]:
+    return {row.method: row for row in file.findings if row.stem == stem}
 
 
 def _gain(row: Row) -> Compared:
@@ -151,45 +187,16 @@ def _gain(row: Row) -> Compared:
     return row.versus["baseline"]["sdr"]
 
 
+def _interval(row: Row) -> tuple[float, list[tuple[float, float]]]:
+    """Mean gain, and the ends of its interval where it has both."""
+    gain = _gain(row)
+    low, high = gain.interval
+    return gain.mean, [] if low is None or high is None else [(low, high)]
+
+
 def _row_name(one: Shown) -> str:
     passes = "" if "passes" in one.name else f", {one.part.passes} passes"
-    return short(one.name, 36) + passes
-
-
-def _with_interval(name: str, at: float, gain: Compared, one: Shown, *, sideways: bool) -> Points:
-    # Without both ends there is no bar.
-    low, high = (() if end is None or None in gain.interval else (end,) for end in gain.interval)
-    x, y = (gain.mean, at) if sideways else (at, gain.mean)
-    look = replace(one.style, marker="circle", width=3.0)
-    return Points(name, (x,), (y,), look, low, high, (one.name,), sideways)
-
-
-def _stems(file: BenchmarkFile) -> Chart:
-    """A box a stem and kind of method: the best of the kind, by its mean."""
-    kinds: tuple[Kind, ...] = ("schedule", "shift", "line", "family")
-    chosen: dict[Kind, dict[int, dict[str, float]]] = {}
-    for place, stem in enumerate(file.stems):
-        start, shown = _shown(file, stem, kinds)
-        for one in sorted(shown, key=lambda one: float(one.part.by_step()[:, -1].mean())):
-            chosen.setdefault(one.kind, {})[place] = one.gains(start)
-    there = [kind for kind in kinds if kind in chosen]
-    width = 0.8 / len(there)
-    boxes = tuple(
-        Boxes(
-            LABELS.get(kind, "best of the other families"),
-            tuple(place + (n - (len(there) - 1) / 2) * width for place in chosen[kind]),
-            tuple(tuple(gains.values()) for gains in chosen[kind].values()),
-            method_style(kind),
-            width,
-        )
-        for n, kind in enumerate(there)
-    )
-    ticks = tuple((float(place), stem) for place, stem in enumerate(file.stems))
-    return Chart(
-        "Gain by stem, held-out tracks",
-        (Panel(Axis("", ticks), Axis(GAIN), boxes),),
-        "A value a track; of several methods of a kind the one with the highest mean.",
-    )
+    return short(one.name, 72) + passes
 
 
 def _shown(file: BenchmarkFile, stem: str, kinds: Sequence[Kind]) -> tuple[StemPart, list[Shown]]:
@@ -213,7 +220,3 @@ def _is_alone(file: BenchmarkFile, kind: Kind) -> bool:
 
 def _title(file: BenchmarkFile, stem: str) -> str:
     return stem if len(file.stems) > 1 else ""
-
-
-def _floats(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)

@@ -2,32 +2,62 @@
 
 from __future__ import annotations
 
-import base64
+import re
 from importlib.resources import files
 
 import jinja2
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
+import plotly.graph_objects as go
+from markupsafe import Markup, escape
 
 from schedopt.data._text import shown
-from schedopt.view.figures import Chart, plotly_figure
+from schedopt.view.figures import caption, heading
 from schedopt.view.report.page import Page
 
-_CONFIG = {"displaylogo": False, "responsive": True}
+LIBRARY = "plotly-basic.min.js"
+"""plotly.js's basic bundle (MIT licence): it draws lines, points and bars at a quarter of the full library's size."""
+
+CONFIG = {
+    "displaylogo": False,
+    "showSendToCloud": False,
+    "responsive": True,
+    "modeBarButtonsToRemove": ["zoom2d", "pan2d", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
+}
 
 
-def render(page: Page) -> str:
-    """The HTML of `page`. 5 MB for the drawing library, and half a MB for a second of a clip's four sounds."""
+def plotly_js() -> str:
+    """The drawing library (JavaScript, 1.2 MB)."""
+    return _read("plotly-basic.min.js")
+
+
+def render(page: Page, *, library: str = "") -> str:
+    """The HTML of `page`: 1.2 MB for the drawing library where there are figures, and the audio.
+
+    Args:
+        library: a file beside the page that holds `plotly_js()`, instead of the library itself.
+    """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["printable"] = shown
-    environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
-    template = environment.from_string(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
-    has_charts = any(section.charts for section in page.sections)
-    # The library's own text; the charts' text is escaped by plotly's encoder and by `plotly_figure`.
-    library = Markup(get_plotlyjs()) if has_charts else Markup("")
-    return template.render(page=page, library=library, figure=_figure)
+    environment.filters.update(printable=shown, prose=_prose, heading=heading, caption=caption)
+    has_figures = any(section.figures for section in page.sections)
+    return environment.from_string(_read("page.html")).render(
+        page=page,
+        # The library's own text; the figures' text is escaped by plotly's encoder and by `drawing.escaped`.
+        plotly=Markup(plotly_js()) if has_figures and not library else "",
+        library=library if has_figures else "",
+        script=Markup(_read("page.js")),
+        figure=_figure,
+    )
 
 
-def _figure(chart: Chart, name: str) -> Markup:
-    figure = plotly_figure(chart)
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=_CONFIG))
+def _figure(figure: go.Figure, name: str) -> Markup:
+    """`figure` under a heading of the page's own, so without its title."""
+    bare = go.Figure(figure).update_layout(title=None, margin={"t": 40})
+    return Markup(bare.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=CONFIG))
+
+
+def _prose(text: str) -> Markup:
+    """A sentence in which `backticks` mark code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(shown(text)))))
+
+
+def _read(name: str) -> str:
+    return files("schedopt.view").joinpath("assets").joinpath(name).read_text(encoding="utf-8")

@@ -1,11 +1,10 @@
-"""What a report holds, without saying how it looks."""
+"""What a page holds, without saying how it looks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from schedopt.view.figures import Chart
+from schedopt.view.figures import Figures
 
 
 @dataclass(frozen=True)
@@ -19,20 +18,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Sound:
-    """A few seconds of audio under a label; `flac` is the content of a FLAC file."""
+    """A few seconds of audio under a label; `source` is its URL (`data:…`, or a path of the server)."""
 
     label: str
-    flac: bytes
+    source: str
 
 
 @dataclass(frozen=True)
 class Clip:
-    """The same seconds of one excerpt as mixture, one pass, schedule and reference; `gain` in dB."""
+    """The same seconds of one excerpt: mixture, one pass, refined and reference, under one gain."""
 
-    place: str
-    stem: str
-    excerpt: str
-    gain: float
+    title: str
     sounds: tuple[Sound, ...]
 
 
@@ -44,7 +40,7 @@ class Section:
     title: str
     text: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
-    charts: Mapping[str, Chart] = field(default_factory=dict)
+    figures: Figures = field(default_factory=dict)
     clips: tuple[Clip, ...] = ()
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -52,7 +48,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
+    """`media`: where sounds may come from, as a Content-Security-Policy source."""
+
     title: str
     subtitle: str
     sections: tuple[Section, ...]
-    provenance: tuple[Table, ...]
+    provenance: tuple[Table, ...] = ()
+    media: str = "data:"

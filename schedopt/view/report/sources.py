@@ -19,13 +19,14 @@ from schedopt.proof.tables import footnotes, headline, lengths, stem_table
 from schedopt.rules import rule
 from schedopt.search.export import entry_of, load_study
 from schedopt.search.provenance import lines, provenance
-from schedopt.search.study import Summary, study_name, summarize
+from schedopt.search.study import Summary, best_trial, study_name, summarize
 from schedopt.separators import Separator, load_separator
 from schedopt.storage.urls import shown
 from schedopt.types import Excerpt, ExcerptLength
-from schedopt.view.figures import benchmark_charts, study_charts
-from schedopt.view.report.clips import clip, heard, places
+from schedopt.view.figures import benchmark_figures, study_figures
+from schedopt.view.report.clips import audible_in, clip, ranks
 from schedopt.view.report.page import Clip, Page, Section, Table
+from schedopt.view.trials import named_trials
 
 TOP = 10
 """Trials in a report's table."""
@@ -40,7 +41,7 @@ class Audio:
 
 
 def study_page(config: StudyConfig, storage: BaseStorage, audio: Audio) -> Page:
-    """The report of a study file's studies. Costs N+1 passes for each of three excerpts a stem, 0 without audio.
+    """The report of a study file's studies. Costs N+1 passes for each of three excerpts of a stem, 0 without audio.
 
     Raises:
         StudyError: a study is not in the storage.
@@ -50,16 +51,16 @@ def study_page(config: StudyConfig, storage: BaseStorage, audio: Audio) -> Page:
     sections, origins = [], []
     for target, study in studies.items():
         summary = summarize(study, shown(config.study.storage))
-        charts = study_charts(study)
+        figures = study_figures(study)
         made, missing = _listen(_study_clips(config, study, target, audio), audio)
-        if not charts:
+        if not figures:
             missing = ("no trial of ours is complete yet, so there is nothing to draw", *missing)
         section = Section(
             target,
             study.study_name,
             _summary_text(summary, study),
             _study_tables(study, summary),
-            charts,
+            figures,
             made,
             missing=missing,
         )
@@ -70,7 +71,7 @@ def study_page(config: StudyConfig, storage: BaseStorage, audio: Audio) -> Page:
 
 
 def benchmark_page(file: BenchmarkFile, audio: Audio) -> Page:
-    """The report of a benchmark document. Costs N+1 passes for each of three excerpts a stem, 0 without audio."""
+    """The report of a benchmark document. Costs N+1 passes for each of three excerpts of a stem, 0 without audio."""
     made, missing = _listen(_benchmark_clips(file, audio), audio)
     tables = []
     for scope in file.scopes:
@@ -81,7 +82,7 @@ def benchmark_page(file: BenchmarkFile, audio: Audio) -> Page:
         "Held-out tracks",
         (headline(file), *file.sentences),
         tuple(tables),
-        benchmark_charts(file),
+        benchmark_figures(file),
         made,
         tuple(footnotes(file)),
         missing,
@@ -127,13 +128,12 @@ def _listen(clips: Iterator[Clip], audio: Audio) -> tuple[tuple[Clip, ...], tupl
 
 def _study_clips(config: StudyConfig, study: optuna.Study, target: str, audio: Audio) -> Iterator[Clip]:
     attrs = study.user_attrs
-    best = summarize(study, "").best
-    # An upper bound needs the true stems; it is nothing to hand out, not even to listen to.
-    if best is None or "tracks" not in attrs or rule(attrs["config"]["refinement"]["rule"]).needs_references:
+    selected = best_trial(study, study.get_trials(deepcopy=False))
+    # An upper bound needs the true stems: it is never exported, not even as audio.
+    if selected is None or "tracks" not in attrs or rule(attrs["config"]["refinement"]["rule"]).needs_references:
         return
-    kept = study.get_trials(deepcopy=False)[best.number].user_attrs.get("gain_by_track", ())
-    gains = dict(zip(attrs["tracks"], kept, strict=False))
-    # Settings as they were searched, places as the file names them now.
+    gains = dict(zip(attrs["tracks"], selected.user_attrs.get("gain_by_track", ()), strict=False))
+    # Settings as they were searched, paths as the file names them now.
     entry, data = entry_of(study, config.study.storage), attrs["config"]["data"]
     separator = _separator(
         config.separator.model,
@@ -142,48 +142,43 @@ def _study_clips(config: StudyConfig, study: optuna.Study, target: str, audio: A
         audio,
         config.separator.device,
     )
-    for place, track in places(gains).items():
+    for rank, track in ranks(gains).items():
         excerpts = _excerpts(config.data.source, "search", track, data["excerpt"], data["excerpts_per_track"])
         for stem in separator.stems if target == SHARED else (target,):
-            excerpt = heard(excerpts, stem)
+            excerpt = audible_in(excerpts, stem)
             if excerpt is not None:
                 yield clip(
                     separator,
                     excerpt,
                     entry.refinement(stem),
                     entry.betas,
-                    place=place,
-                    gain=gains[track],
+                    title=f"{rank} ({gains[track]:+.2f} dB)",
                     seconds=audio.seconds,
                     gains=entry.gains,
                 )
 
 
 def _benchmark_clips(file: BenchmarkFile, audio: Audio) -> Iterator[Clip]:
-    separator = _separator(file.model.model, file.model.overlap, file.model.weights, audio)
+    separator, data = _separator(file.model.model, file.model.overlap, file.model.weights, audio), file.data
     for stem in file.stems:
         start = file.methods[0].stems[stem]
         schedules = [m.stems[stem] for m in file.methods if m.kind == "schedule" and stem in m.stems]
-        best = max(schedules, key=lambda part: float(part.by_step()[:, -1].mean()), default=None)
-        if best is None or best.betas is None:
+        part = max(schedules, key=lambda part: float(part.by_step()[:, -1].mean()), default=None)
+        if part is None or part.betas is None:
             continue
-        gains = {track: scores.sdr[-1] - start.tracks[track].sdr[-1] for track, scores in best.tracks.items()}
-        for place, track in places(gains).items():
-            there = {part.fingerprint for part in file.data.excerpts if part.track == track}
-            data = file.data
+        gains = {
+            track: scores[file.metric][-1] - start.tracks[track][file.metric][-1]
+            for track, scores in part.tracks.items()
+        }
+        for rank, track in ranks(gains).items():
+            there = {one.fingerprint for one in data.excerpts if one.track == track}
             excerpts = _excerpts(data.source, "held-out", track, data.excerpt, data.excerpts_per_track)
-            excerpt = heard([one for one in excerpts if one.fingerprint in there], stem)
+            excerpt = audible_in([one for one in excerpts if one.fingerprint in there], stem)
             if excerpt is None:
                 raise DataError(f"{data.source}: the excerpts of {track} are no longer those of the benchmark")
+            title = f"{rank} ({gains[track]:+.2f} dB)"
             yield clip(
-                separator,
-                excerpt,
-                best.refinement(stem),
-                best.betas,
-                place=place,
-                gain=gains[track],
-                seconds=audio.seconds,
-                gains={},
+                separator, excerpt, part.refinement(stem), part.betas, title=title, seconds=audio.seconds, gains={}
             )
 
 
@@ -211,15 +206,22 @@ def _excerpts(source: str, split: Split, track: str, seconds: ExcerptLength, per
 
 def _summary_text(summary: Summary, study: optuna.Study) -> tuple[str, ...]:
     counts = f"{summary.complete} complete, {summary.pruned} pruned, {summary.failed} failed, {summary.running} running"
-    if summary.best is None:
+    named = named_trials(study, study.get_trials(deepcopy=False))
+    if not named:
         return (f"Trials: {counts}.",)
-    attrs = study.user_attrs
-    left_out = [f"silent, so left out: {stem} in {', '.join(names)}" for stem, names in attrs["left_out"].items()]
+    sentences = [
+        f"{name[0].upper()}{name[1:]}: β {_numbers(trial.user_attrs['betas'])}, {trial.values[0]:.2f} dB on the search"
+        f" excerpts, {trial.user_attrs['gain']:+.3f} dB over one pass."
+        for name, trial in named.items()
+    ]
+    left_out = study.user_attrs["left_out"]
     return (
-        f"Best schedule β {_numbers(summary.best.betas)} (trial {summary.best.number}): {summary.best.value:.2f} dB on"
-        f" the search excerpts, {summary.best.gain:+.3f} dB over one pass. Trials: {counts}.",
-        "This is a claim about the excerpts it was chosen on; `schedopt benchmark` says what it does for others.",
-        *left_out,
+        *sentences,
+        f"Trials: {counts}. The selected trial has the surest gain over β = 0 and is the one that is exported; the"
+        " highest trial has the highest score.",
+        "These scores are of the excerpts that were searched on, so they are biased upwards: `schedopt benchmark`"
+        " measures the schedule on held-out tracks.",
+        *(f"silent, so left out: {stem} in {', '.join(names)}" for stem, names in left_out.items()),
     )
 
 
@@ -228,24 +230,19 @@ def _study_tables(study: optuna.Study, summary: Summary) -> tuple[Table, ...]:
         ("score of one pass", _db(summary.baseline)),
         ("score of the authors' line n/N", _db(summary.line)),
         ("passes run (saved)", f"{summary.passes_run} ({summary.passes_saved})"),
-        ("time computing", f"{summary.seconds:.0f} s"),
+        ("compute time", f"{summary.seconds:.0f} s"),
     )
     complete = [t for t in study.get_trials(deepcopy=False) if t.values and "gain" in t.user_attrs]
-    ranked = sorted(complete, key=lambda t: (-t.values[0], t.number))[:TOP]
-    rows = tuple(
-        (
-            str(trial.number),
-            _db(trial.values[0]),
-            f"{trial.user_attrs['gain']:+.3f} dB",
-            str(trial.user_attrs["steps"] + 1),
-            _numbers(trial.user_attrs["betas"]),
-            _params(trial.params),
+    rows = []
+    for trial in sorted(complete, key=lambda t: (-t.values[0], t.number))[:TOP]:
+        attrs = trial.user_attrs
+        gain, betas = f"{attrs['gain']:+.3f} dB", _numbers(attrs["betas"])
+        rows.append(
+            (str(trial.number), _db(trial.values[0]), gain, str(attrs["steps"] + 1), betas, _params(trial.params))
         )
-        for trial in ranked
-    )
     head = ("trial", "score", "gain over one pass", "passes", "β", "parameters")
     front = tuple((str(t.passes), _db(t.value), f"{t.gain:+.3f} dB", _numbers(t.betas)) for t in summary.front)
-    tables = [Table((), facts), Table(head, rows, "Best trials")]
+    tables = [Table((), facts), Table(head, tuple(rows), "Highest trials")]
     if front:
         tables.append(Table(("passes", "score", "gain over one pass", "β"), front, "What one more pass buys"))
     return tuple(tables)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from tests.view.dashboard.browser import chromium, wait_for_figures
-from tests.view.dashboard.serving import serving
+from tests.view.browser import chromium
+from tests.view.dashboard.serving import serving, wait_for_figures
 
-WIDTH, HEIGHT, SCALE = 1280, 2290, 0.75
+WIDTH, HEIGHT, SCALE = 1280, 2830, 0.75
 """Of the window: down to the last of our figures."""
 
 

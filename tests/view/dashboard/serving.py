@@ -9,9 +9,12 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from schedopt.view.dashboard.server import Server, dashboard
+from selenium.webdriver import Chrome
 
-FIGURES = {"schedopt-schedules", "schedopt-steps", "schedopt-progress", "schedopt-tracks"}
+from schedopt.view.dashboard.server import Server, dashboard
+from tests.servers import wait_for
+
+FIGURES = {"schedopt-schedules", "schedopt-steps", "schedopt-passes", "schedopt-progress", "schedopt-tracks"}
 
 
 class Answers:
@@ -50,3 +53,11 @@ def serving(url: str, **options: Any) -> Iterator[Answers]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def wait_for_figures(browser: Chrome) -> None:
+    """Until the page of a study has drawn Optuna's history and all our figures, each with something in it."""
+    drawn = "p => p.querySelector('path.js-line, path.point, .point path')"
+    script = f"return [...document.querySelectorAll('.js-plotly-plot')].filter({drawn}).map(p => p.id)"
+    wanted = {"plot-history", *(f"user-defined-plot:{name}" for name in FIGURES)}
+    wait_for(lambda: wanted <= set(browser.execute_script(script)), 120, every=0.3)

@@ -12,10 +12,10 @@ from optuna.trial import TrialState
 from selenium.webdriver import Chrome
 
 from tests.servers import environment, wait_for
-from tests.view.dashboard.browser import chromium, complaints, wait_for_figures, wait_in_page
-from tests.view.dashboard.serving import serving
+from tests.view.browser import chromium, complaints, emulate, wait_in_page
+from tests.view.dashboard.serving import FIGURES, serving, wait_for_figures
 
-DEMO = Path(__file__).parents[2] / "studies" / "demo-vocals-linear.toml"
+DEMO = Path(__file__).parents[3] / "studies" / "demo-vocals-linear.toml"
 
 SETTINGS = (
     "data.tracks=2",
@@ -26,6 +26,14 @@ SETTINGS = (
     "store.disk=0",
 )
 """Short trials, and more of them than there is time for."""
+
+
+BRIGHTNESS = """(element, key) => {
+  const parts = getComputedStyle(element)[key].match(/[0-9.]+/g).slice(0, 3).map(part => part / 255);
+  const [r, g, b] = parts.map(part => part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}"""
+"""Relative luminance of a colour (WCAG 2)."""
 
 
 @pytest.fixture
@@ -60,8 +68,9 @@ def test_a_browser_shows_figures_note_and_audio_of_a_running_study(url: str, tmp
     assert run.returncode == 130
     assert "database" not in said.replace("demo.db", "")
     study = optuna.load_study(study_name="demo-vocals-linear", storage=url)
-    states = {trial.state for trial in study.get_trials() if trial.user_attrs.get("failure") != "interrupted"}
-    assert states <= {TrialState.COMPLETE, TrialState.WAITING}
+    ended = (TrialState.COMPLETE, TrialState.WAITING)
+    failures = [trial.user_attrs.get("failure") for trial in study.get_trials() if trial.state not in ended]
+    assert set(failures) <= {"interrupted"}
 
 
 def look_at(browser: Chrome, address: str, url: str) -> None:
@@ -73,11 +82,35 @@ def look_at(browser: Chrome, address: str, url: str) -> None:
     wait_in_page(browser, f"Math.max(...document.getElementById('plot-history').data.map(d => d.x.length)) > {before}")
     browser.get(f"{address}/note")
     wait_in_page(browser, "document.body.innerText.includes('one pass (uniform baseline)')")
+    # Either way the page is shown, our figures' text stands out from it.
+    browser.get(address)
+    for dark in (False, True):
+        emulate(browser, 1280, dark=dark)
+        wait_in_page(browser, f"({BRIGHTNESS})(document.body, 'backgroundColor') {'<' if dark else '>'} 0.5")
+        for figure in FIGURES:
+            look = f"document.getElementById('user-defined-plot:{figure}')"
+            wait_in_page(browser, f"{look}?.querySelector('.xtitle, .ytitle')")
+            texts = browser.execute_script(
+                f"return [...{look}.querySelectorAll('.main-svg text')].map(text => ({BRIGHTNESS})(text, 'fill'))"
+            )
+            # 0.22 is the luminance of our grey: its contrast is 3.9 with white and more than 4 with the dark page.
+            assert texts
+            assert texts == pytest.approx([0.216] * len(texts), abs=0.01)
+            clear = browser.execute_script(f"return getComputedStyle({look}.querySelector('.main-svg')).background")
+            assert "rgba(0, 0, 0, 0)" in clear
     best = optuna.load_study(study_name="demo-vocals-linear", storage=url).best_trial.number
     browser.get(f"{address}/trials?numbers={best}")
     wait_in_page(browser, "document.querySelectorAll('audio').length == 4")
     wait_in_page(browser, "[...document.querySelectorAll('audio')].every(a => a.readyState >= 1 && a.duration > 1)")
     browser.execute_script("window.player = document.querySelector('audio'); player.play()")
     wait_in_page(browser, "player.currentTime > 0.2")
-    wait_in_page(browser, "document.body.innerText.includes('The best schedule of')")
+    wait_in_page(browser, "document.body.innerText.includes('highest trial (')")
+    browser.execute_script("document.querySelector('a[href^=\"/listen/\"]').click()")
+    wait_for(lambda: "/listen/1" in browser.current_url or len(browser.window_handles) > 1)
+    browser.switch_to.window(browser.window_handles[-1])
+    wait_in_page(browser, "typeof players == 'object' && players.length > 0")
+    browser.find_element("css selector", ".player button").click()
+    wait_in_page(browser, "players[0].running && players[0].position() > 0.2")
+    browser.execute_script("players[0].box.querySelectorAll('[type=radio]')[2].click()")
+    wait_in_page(browser, "players[0].gains[2].gain.value > 0.99 && players[0].gains[0].gain.value < 0.01")
     assert complaints(browser) == []

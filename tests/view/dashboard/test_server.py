@@ -6,6 +6,8 @@ import contextlib
 import http.client
 import json
 import logging
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -22,6 +24,8 @@ from schedopt.config import load_config
 from schedopt.storage.opening import open_storage
 from schedopt.view.dashboard.notes import write_notes
 from schedopt.view.dashboard.refresh import Refresher
+from schedopt.view.figures import study_figures
+from schedopt.view.trials import named_trials
 from schedopt.workers.run import run
 from tests.servers import environment, wait_for
 from tests.studies import write_study
@@ -45,12 +49,15 @@ def test_the_page_the_figures_the_notes_and_the_audio_are_served(url: str) -> No
         assert answers.get("/dashboard/studies/1")[:2] == (200, "text/html")
         wait_for(lambda: answers.figures() == FIGURES)
         study = answers.study()
+        assert study["objective_names"] == ["SDR, dB"]
         best = study["trials"][study["best_trials"][0]["number"]]
         wait_for(lambda: best["note"]["body"] or best.update(answers.study()["trials"][best["number"]]))
         assert "uniform baseline" in study["note"]["body"]
         assert "schedopt export" in study["note"]["body"]
-        assert "refinement.steps" in study["note"]["body"]
-        assert "best schedule of `small`" in best["note"]["body"]
+        assert "| refinement.steps | `" in study["note"]["body"]
+        assert f"- selected and highest trial ({best['number']}): " in study["note"]["body"]
+        assert f"The selected and highest trial ({best['number']}) of `small`" in best["note"]["body"]
+        assert "(/listen/1)" in best["note"]["body"]
         notes = [trial["note"]["body"] for trial in study["trials"]]
         assert len([note for note in notes if note]) == 1
         assert len(best["artifacts"]) == 4
@@ -91,7 +98,7 @@ def test_figures_and_notes_follow_a_study_and_rest_while_it_rests(url: str, tmp_
     run(load_config(path, ["study.trials=5"]))
     count, note = shown_trials()
     assert count == 5
-    assert "best so far: trial" in note
+    assert "highest trial (" in note
 
 
 def test_the_best_trials_note_moves_on_and_an_edited_note_is_left_alone(tmp_path: Path) -> None:
@@ -100,17 +107,98 @@ def test_the_best_trials_note_moves_on_and_an_edited_note_is_left_alone(tmp_path
     run(config)
     storage = open_storage(config.study.storage)
     study = optuna.load_study(study_name="small", storage=storage)
-    write_notes(study, None, "a storage")
+    write_notes(study, {}, "a storage")
     assert "a storage" in get_note(study)
     for trial in study.get_trials():
-        write_notes(study, trial, "another storage")
+        write_notes(study, {"highest trial": trial}, "another storage")
         attrs = storage.get_study_system_attrs(study._study_id)
         noted = {key for key, text in attrs.items() if ":note_str:" in key and text}
         assert noted == {"dashboard:note_str:0", f"dashboard:{trial._trial_id}:note_str:0"}
     assert "another storage" in get_note(study)
     save_note(study, "my own words")
-    write_notes(study, trial, "a third storage")
+    write_notes(study, {"highest trial": trial}, "a third storage")
     assert get_note(study) == "my own words"
+
+
+def test_commands_in_the_note_carry_the_overrides_but_no_secret(tmp_path: Path) -> None:
+    """Copied from the note, the command resumes the same study; where it is stored is said by --storage alone."""
+    path = write_study(tmp_path, tracks=1, study={"trials": 3}, name="carry")
+    url = f"sqlite:///{tmp_path}/other.db"
+    overrides = [
+        "refinement.steps=1",
+        'study.name = "it\'s mine"',
+        f"study . storage={url}",
+        "study.trials=2",
+        "store.memory=1",
+        "schedule.family=cosine",
+    ]
+    run(load_config(path, overrides))
+    study = optuna.load_study(study_name="it's mine", storage=url)
+    trials = study.get_trials(deepcopy=False)
+    write_notes(study, named_trials(study, trials), url)
+    note = get_note(study)
+    (line,) = [line for line in note.splitlines() if line.startswith("| resume |")]
+    command = line.split("`")[1]
+    words = shlex.split(command)
+    assert words[:5] == ["schedopt", "run", "STUDY.toml", "--storage", url]
+    assert words[5:] == ["--set", overrides[0], "--set", overrides[1], "--set", overrides[5]]
+    assert call([str(path) if word == "STUDY.toml" else word for word in words[1:]]) == 0
+    assert optuna.get_all_study_names(url) == ["it's mine"]
+    assert len(optuna.load_study(study_name="it's mine", storage=url).trials) > len(trials)
+
+
+def test_importance_is_the_same_number_as_in_the_report(tmp_path: Path) -> None:
+    path = write_study(
+        tmp_path,
+        tracks=1,
+        refinement={"steps": 2},
+        study={"trials": 16},
+        search={"sampler": "random", "pruner": "none"},
+    )
+    config = load_config(path)
+    run(config)
+    study = optuna.load_study(study_name="small", storage=config.study.storage)
+    figure = study_figures(study)["importance"]
+    with serving(config.study.storage) as answers:
+        status, _, body = answers.get("/api/studies/1/param_importances")
+    assert status == 200
+    (theirs,) = json.loads(body)["param_importances"]
+    shown = dict(zip(figure.layout.yaxis.ticktext, figure.data[0].x, strict=True))
+    assert shown == pytest.approx({one["name"]: one["importance"] for one in theirs}, abs=1e-6)
+    assert len(shown) >= 2
+
+
+def test_a_study_of_an_earlier_version_gets_the_metrics_name(tmp_path: Path) -> None:
+    path = write_study(tmp_path, tracks=1, refinement={"steps": 1}, study={"trials": 1}, search={"metric": "si_sdr"})
+    config = load_config(path)
+    run(config)
+    storage = open_storage(config.study.storage)
+    study = optuna.load_study(study_name="small", storage=storage)
+    assert study.metric_names == ["SI-SDR, dB"]
+    with storage.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM study_system_attributes WHERE key = 'study:metric_names'")
+    assert not study._storage.get_study_system_attrs(study._study_id).get("study:metric_names")
+    Refresher(config.study.storage).turn(storage)
+    assert study.metric_names == ["SI-SDR, dB"]
+    study._storage.set_study_system_attr(study._study_id, "study:metric_names", ["a name of my own"])
+    run(load_config(path, ["study.trials=2"]))
+    Refresher(config.study.storage).turn(storage)
+    assert study.metric_names == ["a name of my own"]
+
+
+def test_the_page_of_sounds(url: str, tmp_path: Path) -> None:
+    with serving(url) as answers:
+        status, kind, body = answers.get("/listen/1")
+        assert (status, kind) == (200, "text/html")
+        page = body.decode()
+        assert "Selected and highest trial (" in page
+        sources = re.findall(r'<audio[^>]* src="([^"]+)" title="([^"]+)"', page)
+        assert {title.rstrip("123456789 ").removesuffix(" steps") for _, title in sources} >= {"mixture", "one pass"}
+        for source, _ in sources:
+            assert answers.get(source)[1:][0] == "audio/flac"
+        assert answers.get("/listen/99")[0] == 404
+        assert answers.get("/listen/x")[0] == 404
+        assert answers.get("/listen/1", "evil.example")[0] == 403
 
 
 def test_audio_that_lies_elsewhere_is_not_found_and_a_study_without_it_can_be_deleted(

@@ -10,7 +10,7 @@ import numpy as np
 from schedopt.files.benchmark_file import BenchmarkFile, read_benchmark
 from schedopt.files.schedule_file import ScheduleFile
 from schedopt.proof.benchmark import Benchmark, Heard, Music, Options
-from schedopt.proof.findings import document, findings
+from schedopt.proof.findings import document
 from schedopt.proof.methods import compared
 from tests.models import noise_excerpt
 
@@ -47,9 +47,9 @@ def made_document(*, tracks: int = TRACKS, ceilings: bool = True) -> dict[str, A
                 if stem in method.settings and stem in excerpt.audible:
                     count = len(method.settings[stem].betas)
                     scores = start + np.cumsum([0, *rng.normal(0.1, 0.2, count)])
-                    heard = Heard(excerpt.track, {"sdr": scores, "si_sdr": scores - 1}, np.empty(0))
+                    heard = Heard(excerpt.track, {"sdr": scores, "si_sdr": scores - 1, "snr": scores + 1}, np.empty(0))
                     bench.heard.setdefault((method.name, stem), []).append(heard)
-    return document(bench, findings(bench))
+    return document(bench)
 
 
 def made_benchmark(**options: Any) -> BenchmarkFile:

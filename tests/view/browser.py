@@ -13,7 +13,6 @@ from selenium.webdriver.chrome.service import Service
 
 from tests.servers import wait_for
 from tests.system_parts import find_program
-from tests.view.dashboard.serving import FIGURES
 
 ARGUMENTS = (
     "--headless",
@@ -57,12 +56,13 @@ def wait_in_page(browser: Chrome, script: str, seconds: float = 120) -> Any:
     return wait_for(lambda: browser.execute_script(f"return {script}"), seconds, every=0.3)
 
 
-def wait_for_figures(browser: Chrome) -> None:
-    """Until the page of a study has drawn Optuna's history and all our figures, each with something in it."""
-    drawn = "p => p.querySelector('path.js-line, path.point, .point path')"
-    script = f"return [...document.querySelectorAll('.js-plotly-plot')].filter({drawn}).map(p => p.id)"
-    wanted = {"plot-history", *(f"user-defined-plot:{name}" for name in FIGURES)}
-    wait_for(lambda: wanted <= set(browser.execute_script(script)), 120, every=0.3)
+def emulate(browser: Chrome, width: int, *, dark: bool = False, printed: bool = False) -> None:
+    """Show pages at `width` CSS pixels (a window has at least 500), to a reader who prefers dark, or as on paper."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    media = {"media": "print" if printed else "", "features": [scheme]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
 
 
 def complaints(browser: Chrome) -> list[str]:

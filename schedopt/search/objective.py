@@ -198,7 +198,7 @@ class Objective:
         return self.pruner != "none" and "role" not in trial.user_attrs
 
     def _score_together(self, units: Sequence[int], betas: Schedule) -> None:
-        """Score some excerpts in batches, so that `_score_unit` finds their scores: a GPU is idle with one at a time."""
+        """Score excerpts in batches, so that `_score_unit` finds their scores: a GPU is idle with one at a time."""
         names = {self.units[unit] for unit in units}
         for evaluator in self.evaluators:
             indices = [i for i, task in enumerate(evaluator.tasks) if task.excerpt.fingerprint in names]

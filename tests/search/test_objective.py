@@ -75,22 +75,20 @@ def test_a_device_that_takes_batches_gets_excerpts_in_groups(monkeypatch: pytest
     """A study sent one excerpt at a time to a GPU. Scores and costs are the same; pruning waits for the group."""
     excerpts = [noise_excerpt(seed) for seed in range(5)]
     config = make_config({"study": {"name": "m"}, "refinement": {"steps": 2}, "search": {"pruner": "none"}})
-    found = []
+    found, sizes, original = [], [0], Separator.separate
+
+    def told(self: Separator, mixtures: Any, **options: Any) -> Any:
+        sizes.append(len(mixtures))
+        return original(self, mixtures, **options)
+
+    monkeypatch.setattr(Separator, "separate", told)
     for batch in (1, 2):
         separator = Separator.from_model(tiny_hdemucs(), device="cpu", batch_segments=batch)
-        sizes: list[int] = []
-        original = Separator.separate
-
-        def told(self: Separator, mixtures: Any, *, sizes: list[int] = sizes, **options: Any) -> Any:
-            sizes.append(len(mixtures))
-            return original(self, mixtures, **options)
-
-        monkeypatch.setattr(Separator, "separate", told)
+        sizes.clear()
         made = Workbench(config, separator, excerpts, Store()).objective("vocals", note=False)
         study = optuna.create_study(direction="maximize")
         study.enqueue_trial({"start": 0.3, "end": 0.6})
         study.optimize(made, n_trials=1)
-        monkeypatch.setattr(Separator, "separate", original)
         found.append((study.trials[0].value, made.passes()))
         assert set(sizes) == {1} if batch == 1 else {1, 2}
     assert found[0][0] == pytest.approx(found[1][0], abs=1e-4)

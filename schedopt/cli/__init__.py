@@ -44,6 +44,9 @@ COMMANDS = {
     "demo": ("schedopt.cli.audio", "Write the generated demo tracks as WAV files, to listen to."),
 }
 
+WORKING = ("run", "benchmark", "sweep", "reproduce", "separate")
+"""Commands that run a model."""
+
 DATABASE_PACKAGES = ("sqlalchemy", "psycopg", "psycopg2", "pymysql", "MySQLdb", "redis")
 
 
@@ -84,6 +87,15 @@ class LazyGroup(click.Group):
         if DEBUG not in command.params:
             command.params.append(DEBUG)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Tells at once that work begins: to load PyTorch takes seconds."""
+        silent = {"-h", "--help", "-q", "--quiet"} & set(args)
+        if args[0] in WORKING and not silent and "torch" not in sys.modules:
+            click.echo(f"note: schedopt {args[0]}: loading PyTorch", err=True)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

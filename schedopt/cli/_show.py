@@ -22,7 +22,7 @@ PIPE_WIDTH = 200
 """Columns that a table may take in a file or a pipe; a terminal says its own width."""
 
 PLAIN_EVERY = 10
-"""Without a terminal, a line of progress is printed every so many trials."""
+"""Without a terminal, a line of progress is printed after so many trials, unless told otherwise."""
 
 
 def print_json(document: Any) -> None:
@@ -66,9 +66,10 @@ class Notes(logging.Handler):
         click.echo(f"note: {' '.join(record.getMessage().split())}", err=True)
 
 
-def show_notes() -> None:
-    """Send the logger `schedopt` to stderr, once."""
+def show_notes(*, quiet: bool = False) -> None:
+    """Send the logger `schedopt` to stderr, once; where `quiet`, only errors."""
     logger = logging.getLogger("schedopt")
+    logger.setLevel(logging.ERROR if quiet else logging.NOTSET)
     if not any(isinstance(handler, Notes) for handler in logger.handlers):
         logger.addHandler(Notes())
         logger.propagate = False
@@ -80,8 +81,10 @@ class ProgressBars:
     Counts, the best trial and passes a second come from the study, so they cover every process that works on it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every: int = PLAIN_EVERY) -> None:
+        """`every`: a line is printed after so many trials, in a terminal only for 1; 0: nothing is shown."""
         self.console = Console(stderr=True)
+        self.every = every
         self._began, self._passes_before = 0.0, 0
         self.bars = Progress(
             TextColumn("{task.description}"),
@@ -98,7 +101,7 @@ class ProgressBars:
         self._printed = 0
 
     def __enter__(self) -> ProgressBars:
-        if self.console.is_terminal:
+        if self.console.is_terminal and self.every:
             self.live.start()
         return self
 
@@ -114,7 +117,7 @@ class ProgressBars:
         # Several workers have no "this trial": the bar shows with the first excerpt that is reported.
         self._excerpts = self.bars.add_task("excerpts of this trial", total=1, visible=False)
         self._began, self._passes_before = time.monotonic(), summary.passes_run
-        if not self.console.is_terminal and summary.finished < trials:
+        if not self.console.is_terminal and self.every and summary.finished < trials:
             click.echo(f"{summary.study}: {summary.finished} of {trials} trials finished", err=True)
 
     def excerpt(self, done: int, total: int) -> None:
@@ -126,9 +129,11 @@ class ProgressBars:
         note = self._note(summary)
         self.bars.update(self._trials, completed=summary.finished)
         self.state.plain = note
-        if not self.console.is_terminal and summary.finished // PLAIN_EVERY > self._printed // PLAIN_EVERY:
+        live = self.console.is_terminal and self.every != 1
+        if self.every and not live and summary.finished // self.every > self._printed // self.every:
             self._printed = summary.finished
-            click.echo(f"{summary.study}: {summary.finished} of {self._total} trials, {note}", err=True)
+            line = Text(f"{summary.study}: {summary.finished} of {self._total} trials, {note}")
+            self.console.print(line, soft_wrap=True)  # above the bars, where there are any
 
     def _note(self, summary: Summary) -> str:
         parts = [f"{summary.pruned} pruned, {summary.failed} failed"]

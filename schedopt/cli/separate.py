@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from schedopt.cli import _show
 from schedopt.cli._paths import PATH, WORD, Number
-from schedopt.data._text import shown
+from schedopt.errors import shown
 from schedopt.files.presets import open_schedule
 from schedopt.files.schedule_file import SEGMENT_RANGE, Entry, ScheduleFile, check_separator
 from schedopt.separators import Separator, load_separator
@@ -184,6 +184,7 @@ class _Bar:
             TextColumn("{task.fields[note]}", markup=False),
             console=console,
             disable=not console.is_terminal,
+            transient=True,
         )
         steps: list[tuple[str | None, int]] = [(None, 0)]
         steps += [(stem, n) for stem in stems if stem in entries for n in range(1, len(entries[stem].betas) + 1)]
@@ -192,7 +193,6 @@ class _Bar:
         self._task: TaskID | None = None
 
     def __enter__(self) -> _Bar:
-        self.bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -200,6 +200,7 @@ class _Bar:
 
     def on_position(self, song: Path, position: Position, samples: int) -> None:
         if self._task is None:
+            self.bars.start()
             self._task = self.bars.add_task(shown(song.name)[:40], total=len(self._order) * samples, note="")
         done = self._order[position.target, position.step] * samples + position.samples
         note = "plain pass" if position.target is None else f"{position.target}, step {position.step}"
@@ -209,6 +210,7 @@ class _Bar:
         if self._task is not None:
             self.bars.remove_task(self._task)
             self._task = None
+            self.bars.stop()  # and gone: the result has the line for itself
         if quiet or result.state == "failed":
             return
         where = shown(result.files[0].parent)

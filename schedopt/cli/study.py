@@ -14,7 +14,7 @@ from schedopt.cli._figures import write as write_figures
 from schedopt.cli._paths import PATH, WORD
 from schedopt.config import StudyConfig, load_config, reference_text
 from schedopt.errors import StudyError
-from schedopt.files.schedule_file import json_schema
+from schedopt.files.schedule_file import ScheduleFile, json_schema
 from schedopt.files.writing import check_writable, write_text
 from schedopt.proof.reproduce import PUBLISHED, Reproduction
 from schedopt.proof.reproduce import reproduce as replay
@@ -56,6 +56,8 @@ def _config(path: Path, overrides: tuple[str, ...], **keys: object) -> StudyConf
 )
 @SET
 @click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
+@click.option("-q", "--quiet", is_flag=True, help="Neither progress nor notes; results and errors only.")
+@click.option("-v", "--verbose", is_flag=True, help="A line of progress for every trial.")
 @AS_JSON
 def run(
     study_file: Path,
@@ -65,6 +67,8 @@ def run(
     dask: str | None,
     overrides: tuple[str, ...],
     trust_pickle: bool,
+    quiet: bool,
+    verbose: bool,
     as_json: bool,
 ) -> None:
     """Launch or resume the study of STUDY.toml until it has its trials.
@@ -72,7 +76,9 @@ def run(
     Ends with a summary and leaves the best schedule as NAME.schedule.json beside the database. The same
     command again resumes where the study stopped; one that is complete runs no trial.
     """
-    _show.show_notes()
+    if quiet and verbose:
+        raise click.UsageError("-q and -v: choose one")
+    _show.show_notes(quiet=quiet)
     config = _config(study_file, overrides, trials=trials, workers=workers, storage=storage)
     written = exports.default_path(config) if exports.is_exportable(config) else None
     if written is not None:
@@ -81,10 +87,12 @@ def run(
         except StudyError:
             open_storage(config.study.storage)  # what ails the storage, often the same, is named first
             raise
-    with _show.ProgressBars() as bars:
+    with _show.ProgressBars(0 if quiet else 1 if verbose else _show.PLAIN_EVERY) as bars:
         summaries = run_study(config, trust_pickle=trust_pickle, watcher=bars, dask=dask)
     if written is not None:
-        written = _export(config, written) if all(s.best for s in summaries) else None
+        complete = all(summary.best for summary in summaries)
+        stored = open_storage(config.study.storage, read_only=True) if complete else None
+        written = None if stored is None else _export(exports.schedule_file(config, stored), written)
     if as_json:
         documents = [summary.document() for summary in summaries]
         _show.print_json(documents[0] if len(documents) == 1 else {"studies": documents})
@@ -212,7 +220,7 @@ def _print_schema(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.command()
-@STUDY_FILE
+@click.argument("study_file", metavar="[STUDY.toml]", required=False, type=PATH)
 @click.option("-o", "--output", type=PATH, help="File to write; default: stdout.")
 @click.option(
     "--schema",
@@ -224,19 +232,31 @@ def _print_schema(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 )
 @click.option("--format", "style", type=click.Choice(list(FORMATS)), default="json", show_default=True)
 @STORAGE
+@click.option("--study", type=WORD, metavar="NAME", help="This study of the --storage; no study file is needed.")
 @SET
-def export(study_file: Path, output: Path | None, style: str, storage: str | None, overrides: tuple[str, ...]) -> None:
-    """Write the best schedule of STUDY.toml's studies: a schedule file (json), or its β table (csv)."""
-    config = _config(study_file, overrides, storage=storage)
+def export(
+    study_file: Path | None,
+    output: Path | None,
+    style: str,
+    storage: str | None,
+    study: str | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Write the best schedule of STUDY.toml's studies, or of one NAME in a storage: a schedule file, or a β table."""
+    if study is None and study_file is not None:
+        config = _config(study_file, overrides, storage=storage)
+        found = exports.schedule_file(config, open_storage(config.study.storage, read_only=True))
+    elif study is not None and study_file is None and storage is not None and not overrides:
+        found = exports.schedule_file_of(open_storage(storage, read_only=True), storage, study)
+    else:
+        raise click.UsageError("give a study file, or --storage URL and --study NAME")
     if output is None:
-        file = exports.schedule_file(config, open_storage(config.study.storage, read_only=True))
-        click.echo(FORMATS[style](file), nl=False)
-        return
-    click.echo(_export(config, output, style))
+        click.echo(FORMATS[style](found), nl=False)
+    else:
+        click.echo(_export(found, output, style))
 
 
-def _export(config: StudyConfig, path: Path, style: str = "json") -> Path:
-    file = exports.schedule_file(config, open_storage(config.study.storage, read_only=True))
+def _export(file: ScheduleFile, path: Path, style: str = "json") -> Path:
     if style == "json":
         file = exports.with_known_scores(file, path)
     write_text(path, FORMATS[style](file))

@@ -45,14 +45,33 @@ def schedule_file(config: StudyConfig, storage: BaseStorage) -> ScheduleFile:
         StudyError: a study is not in the storage, or has no complete trial yet.
         ScheduleError: the rule needs the true stems.
     """
-    targets = config.refinement.targets
-    studies = {target: load_study(storage, study_name(config, target), config.study.storage) for target in targets}
+    url, targets = config.study.storage, config.refinement.targets
+    studies = {target: load_study(storage, study_name(config, target), url) for target in targets}
+    return _file_of(studies, url, config.study.name)
+
+
+def schedule_file_of(storage: BaseStorage, url: str, name: str) -> ScheduleFile:
+    """The schedule file of the study `name` in the storage behind `url`, whatever file it was made by.
+
+    Raises:
+        StudyError: as `schedule_file`.
+        ScheduleError: as `schedule_file`.
+    """
+    study = load_study(storage, name, url)
+    stored = study.user_attrs.get("config")
+    refinement = stored.get("refinement") if isinstance(stored, dict) else None
+    target = refinement.get("target") if isinstance(refinement, dict) else None
+    return _file_of({str(target): study}, url, name)
+
+
+def _file_of(studies: Mapping[str, optuna.Study], url: str, name: str) -> ScheduleFile:
+    """The schedule file of studies, by target; they belong to one study file, which `name` names in errors."""
     for study in studies.values():
         if "schedopt" not in study.user_attrs:
             raise StudyError(f"study {study.study_name}: it was not made by schedopt, so it holds no schedule")
-    attrs = studies[targets[-1]].user_attrs
-    stored = attrs["config"]
+        attrs = study.user_attrs
     try:
+        stored = attrs["config"]
         return ScheduleFile(
             format=FORMAT,
             kind=KIND,
@@ -63,15 +82,13 @@ def schedule_file(config: StudyConfig, storage: BaseStorage) -> ScheduleFile:
                 weights=attrs.get("weights"),
             ),
             data=SearchedData(**_known(stored["data"], SearchedData)),
-            schedules={target: entry_of(study, config.study.storage) for target, study in studies.items()},
+            schedules={target: entry_of(study, url) for target, study in studies.items()},
             versions=attrs["versions"],
         )
     except ValidationError as error:
-        raise ScheduleError(explain(error, f"study {config.study.name}", ScheduleFile)) from None
+        raise ScheduleError(explain(error, f"study {name}", ScheduleFile)) from None
     except (KeyError, TypeError, AttributeError) as error:  # somebody edited the database
-        raise StudyError(
-            f"study {config.study.name}: its attributes are not as schedopt wrote them: {error!r}"
-        ) from None
+        raise StudyError(f"study {name}: its attributes are not as schedopt wrote them: {error!r}") from None
 
 
 def _known(section: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:

@@ -26,6 +26,20 @@ def test_help_is_quick_and_lists_every_command() -> None:
     assert all(f"  {name} " in shown.stdout for name in COMMANDS)
 
 
+def test_a_run_tells_at_once_that_it_begins(tmp_path: Path) -> None:
+    path = write_study(tmp_path, tracks=1, study={"trials": 1}, refinement={"steps": 1})
+    argv = [sys.executable, "-m", "schedopt", "run", str(path)]
+    first = "import sys, schedopt.cli as c; c.LazyGroup.get_command = lambda *a: sys.exit('torch' in sys.modules)"
+    shown = subprocess.run(
+        [sys.executable, "-c", f"{first}; c.main()", "run", "x"], capture_output=True, text=True, check=True
+    )
+    assert shown.stderr == "note: schedopt run: loading PyTorch\n"  # torch was not loaded before it
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr.splitlines()[0] == "note: schedopt run: loading PyTorch"
+    done = subprocess.run([*argv, "--quiet"], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_has_help(name: str, capsys: Capture) -> None:
     assert call([name, "--help"]) == 0

@@ -92,6 +92,32 @@ def test_the_schedule_file(finished: Path, capsys: Capture) -> None:
     assert output.read_text().startswith("target,step,beta\nvocals,1,")
 
 
+def test_export_by_name_needs_no_study_file(finished: Path, tmp_path: Path, capsys: Capture) -> None:
+    url = f"sqlite:///{finished.parent}/studies.db"
+    assert call(["export", str(finished), "--storage", url]) == 0
+    by_file = json.loads(capsys.readouterr().out)
+    output = tmp_path / "x.json"
+    assert call(["export", "--storage", url, "--study", "small", "-o", str(output)]) == 0
+    assert {**json.loads(output.read_text()), "created": ""} == {**by_file, "created": ""}
+    capsys.readouterr()
+    assert call(["export", "--storage", url, "--study", "nothing"]) == 1
+    assert "there is no study 'nothing' (there: small)" in capsys.readouterr().err
+    for argv in (["--storage", url], ["--study", "small"], [str(finished), "--storage", url, "--study", "small"]):
+        assert call(["export", *argv]) == 2
+        assert "give a study file, or --storage URL and --study NAME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "lines"), [("-q", 0), ("-v", 3), (None, 1)])
+def test_how_much_a_run_tells(option: str | None, lines: int, tmp_path: Path, capsys: Capture) -> None:
+    path = write_study(tmp_path, tracks=1, study={"trials": 2}, refinement={"steps": 1})
+    assert call(["run", str(path), *([option] if option else [])]) == 0
+    printed = capsys.readouterr()
+    told = [line for line in printed.err.splitlines() if not line.startswith("note: ")]
+    assert len(told) == lines, told
+    assert "study small is complete" in printed.out
+    assert call(["run", str(path), "-q", "-v"]) == 2
+
+
 def test_status(finished: Path, capsys: Capture) -> None:
     assert call(["status", str(finished)]) == 0
     assert "small" in capsys.readouterr().out

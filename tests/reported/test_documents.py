@@ -128,7 +128,7 @@ def test_item_31_files_of_results_follow_the_umask(tmp_path: Path) -> None:
     ):
         subprocess.run([sys.executable, "-c", script, *argv], check=True, capture_output=True, timeout=120)
     made = [tmp_path / name for name in ("s.schedule.json", "s.csv", "s.report.html")]
-    made += list((tmp_path / "figures").glob("*.png"))
+    made += list((tmp_path / "figures").iterdir())
     assert len(made) > 3
     assert {path.stat().st_mode & 0o777 for path in made} == {0o600}
 
@@ -143,4 +143,4 @@ def test_item_34_a_byte_order_mark_is_accepted_everywhere(tmp_path: Path, capsys
     assert "no-song.wav" in refused(
         ["separate", str(tmp_path / "no-song.wav"), "--schedule", str(tmp_path / "a.schedule.json")], capsys
     )
-    assert "created is missing" in refused(["report", str(tmp_path / "b.json")], capsys)
+    assert "this schedopt reads format 2" in refused(["report", str(tmp_path / "b.json")], capsys)

@@ -16,9 +16,10 @@ from schedopt.cli._paths import PATH, WORD, Number
 from schedopt.config import load_config
 from schedopt.data import Split
 from schedopt.errors import DataError, shown
-from schedopt.files.benchmark_file import BenchmarkFile, read_benchmark
+from schedopt.files.benchmark_file import CORE, BenchmarkFile, read_benchmark
 from schedopt.files.presets import is_preset, open_schedule
 from schedopt.files.writing import check_writable, json_text, write_text
+from schedopt.metrics import METRICS
 from schedopt.proof.benchmark import Options
 from schedopt.proof.benchmark import benchmark as run_benchmark
 from schedopt.proof.findings import document
@@ -86,7 +87,13 @@ def _gains(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ..
 @click.option("--tracks", type=click.IntRange(min=1), help="At most so many held-out tracks; default: all.")
 @click.option("--excerpt", type=Number(min=0.1, max=600), help="Seconds of an excerpt; default: whole tracks.")
 @click.option("--per-track", type=click.IntRange(1, 1000), help="Excerpts a track; default: the search's.")
-@click.option("--frames", is_flag=True, help="Also museval's SDR: median over frames of 1 s, then over tracks.")
+@click.option(
+    "--metrics",
+    metavar="NAMES",
+    default="",
+    callback=lambda _ctx, _param, names: [name.strip() for name in names.split(",") if name.strip()],
+    help=f"Shown beside {', '.join(CORE)}: some of {', '.join(name for name in METRICS if name not in CORE)}.",
+)
 @click.option(
     "--model",
     type=WORD,
@@ -108,7 +115,7 @@ def benchmark(
     tracks: int | None,
     excerpt: float | None,
     per_track: int | None,
-    frames: bool,
+    metrics: list[str],
     model: str | None,
     device: str,
     seed: int,
@@ -123,8 +130,8 @@ def benchmark(
 
     Always in float32. Scores are dB: SDR (BSS Eval v3), SI-SDR and SNR, of whole tracks by default, mean over tracks.
     Gains are paired by track, with a 95 % bootstrap interval over tracks and p, both corrected for the number of
-    schedules. A schedule is better only if SDR rises and neither SI-SDR nor SNR falls. FILE is what `schedopt run` or
-    `schedopt export` wrote, or the name of a preset.
+    schedules. A schedule is better only if the metric that it was searched in rises and neither SI-SDR nor SNR falls.
+    FILE is what `schedopt run` or `schedopt export` wrote, or the name of a preset.
     """
     _show.show_notes()
     if write and any(is_preset(path) for path in files):
@@ -140,7 +147,7 @@ def benchmark(
         against=against,
         ceilings=ceilings,
         storage=storage,
-        frames=frames,
+        metrics=metrics,
         seed=seed,
     )
     loaded = {path: open_schedule(path) for path in files}

@@ -30,6 +30,9 @@ Kind = Literal["baseline", "schedule", "shift", "line", "constant", "family", "o
 Rival = Literal["baseline", "shift"]
 """What a method is compared with: one pass, and the shift trick at as many passes."""
 
+CORE = ("sdr", "si_sdr", "snr")
+"""Metrics that every benchmark scores and compares methods in; others are shown beside them."""
+
 FORMAT = 2
 """1 had no SNR, checksums and guarded verdicts, and other statistics."""
 
@@ -70,7 +73,6 @@ class Average(Section):
 class Row(Section):
     """A finding: one method for one stem or all stems; by metric (dB), and by rival and metric.
 
-    `frames` is the median over tracks of the median over 1 s frames (all stems: mean of the stems' medians).
     `passes` and `seconds` are those of one excerpt and stem (all stems: summed). `verdicts` are guarded: see
     `schedopt.proof.findings`.
     """
@@ -80,7 +82,6 @@ class Row(Section):
     needs_references: bool
     stem: Text
     levels: dict[Text, Average]
-    frames: Number | None = None
     passes: int
     seconds: Number
     versus: dict[Rival, dict[Text, Compared]]
@@ -90,7 +91,7 @@ class Row(Section):
 class StemScores(SeededOptions, Section):
     """One method for one stem; `betas` is null for the greedy search, which finds others for each excerpt.
 
-    `tracks`: scores in dB after step 0 … N by track and metric. `frames`: median over 1 s frames by track.
+    `tracks`: scores after step 0 … N by track and metric; one of `CORE` is never missing.
     """
 
     betas: tuple[Beta, ...] | None
@@ -98,7 +99,6 @@ class StemScores(SeededOptions, Section):
     passes: int = Field(ge=1)
     seconds: Number
     tracks: Annotated[dict[str, dict[Text, Scores]], Field(min_length=1)]
-    frames: dict[str, Number] = Field(default_factory=dict)
 
     def by_step(self, metric: str = "sdr") -> np.ndarray[Any, np.dtype[np.float64]]:
         """Scores in dB: (tracks, N+1)."""
@@ -143,14 +143,14 @@ class Model(Section):
 
 
 class Measured(Section):
-    """What a benchmark measured; `metric` is the one that its verdicts are about, one of `metrics`."""
+    """What a benchmark measured; `metric`, one of `CORE`, is the study's, which the verdicts are about."""
 
     format: int
     kind: Literal["schedopt benchmark"]
     created: Text
     model: Model
     data: HeldOutMusic
-    metric: Text
+    metric: Literal["sdr", "si_sdr", "snr"]
     metrics: Annotated[tuple[Text, ...], Field(min_length=1)]
     seed: int = Field(ge=0)
     passes: dict[Text, int]
@@ -181,12 +181,10 @@ class Measured(Section):
                     raise ValueError(f"{method.name}: the plain pass was not scored on {stem!r}")
                 if part.tracks.keys() != self.methods[0].stems[stem].tracks.keys():
                     raise ValueError(f"{method.name} and the plain pass were scored on different tracks of {stem}")
-                if any(set(scores) != set(self.metrics) for scores in part.tracks.values()):
+                if any(not set(CORE) <= set(scores) <= set(self.metrics) for scores in part.tracks.values()):
                     raise ValueError(f"{method.name}, {stem}: tracks are not scored in {', '.join(self.metrics)}")
-        if any(part.by_step(self.metrics[0]).shape[1] != 1 for part in self.methods[0].stems.values()):
+        if any(part.by_step().shape[1] != 1 for part in self.methods[0].stems.values()):
             raise ValueError("the plain pass has more than one step")
-        if self.metric not in self.metrics:
-            raise ValueError(f"metric {self.metric} is not one of {', '.join(self.metrics)}")
         return self
 
     @model_validator(mode="after")

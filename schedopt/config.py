@@ -185,7 +185,7 @@ class ScheduleSection(Section):
 
 
 class SearchSection(Section):
-    sampler: Literal["random", "grid", "tpe", "cmaes", "gp", "qmc"] = Field("tpe", description="Optuna's sampler")
+    sampler: Literal["surrogate", "random", "grid", "tpe", "cmaes", "gp", "qmc"] = Field("surrogate", description="Optuna's sampler")
     pruner: Pruner = Field(
         "predictive",
         description="ends hopeless trials early: wilcoxon compares with the best one excerpt by excerpt, predictive "

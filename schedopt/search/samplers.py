@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from schedopt.config import StudyConfig
 from schedopt.errors import ConfigError
 from schedopt.search.space import STEPS, grid_values
+from schedopt.search.surrogate import Surrogate, SurrogateSampler
 
 MOST_POINTS = 10**5
 """Of a grid, all of which Optuna's sampler keeps in a list."""
@@ -77,7 +78,9 @@ def make_sampler(config: StudyConfig) -> BaseSampler:
         raise ConfigError(
             f"search.grid: a grid of {points} schedules; at most {MOST_POINTS}, so fewer values a parameter"
         )
+    surrogate = surrogate_of(config)
     makers: dict[str, Callable[[int], BaseSampler]] = {
+        "surrogate": lambda seed: SurrogateSampler(surrogate, seed),
         "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
         # The shuffled order of the grid, and the Sobol sequence, must be the same in every trial.
         "grid": lambda _: optuna.samplers.GridSampler(grid, seed=config.study.seed),
@@ -91,3 +94,11 @@ def make_sampler(config: StudyConfig) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return SeededByTrial(makers[name], seed)
+
+
+def surrogate_of(config: StudyConfig) -> Surrogate:
+    refinement = config.refinement
+    chained = refinement.rule in ("remix", "unmix") and not refinement.shift and refinement.output == "last"
+    return Surrogate(
+        config.family(), config.schedule.resolution, chained=chained, choose_steps=refinement.choose_steps
+    )

@@ -20,11 +20,13 @@ from pydantic import (
     Field,
     Strict,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from schedopt.errors import ConfigError, ScheduleError
+from schedopt.optuna_classes import SHORT, Kind, check
 from schedopt.rules import RULES
 from schedopt.schedules import DEFAULT_RESOLUTION, FAMILIES, Family, family, narrowed
 from schedopt.types import STEMS
@@ -62,8 +64,6 @@ Name = Annotated[str, AfterValidator(_file_name)]
 # Strict where it counts, at the numbers; a TOML list is no Python tuple.
 Range = Annotated[tuple[float, float], Strict(False), BeforeValidator(_pair)]
 Stems = Annotated[tuple[str, ...], Strict(False)]
-
-Pruner = Literal["none", "median", "percentile", "successive-halving", "hyperband", "wilcoxon", "predictive"]
 
 
 class Section(BaseModel):
@@ -185,11 +185,30 @@ class ScheduleSection(Section):
 
 
 class SearchSection(Section):
-    sampler: Literal["surrogate", "random", "grid", "tpe", "cmaes", "gp", "qmc"] = Field("surrogate", description="Optuna's sampler")
-    pruner: Pruner = Field(
+    sampler: str = Field(
+        "surrogate",
+        description="surrogate (schedopt's) | "
+        + " | ".join(SHORT["sampler"])
+        + " | any class of optuna.samplers by its name",
+    )
+    sampler_options: dict[str, Any] = Field(
+        default_factory=dict, description="[search.sampler_options] arguments of the sampler's class"
+    )
+    pruner: str = Field(
         "predictive",
-        description="ends hopeless trials early: wilcoxon compares with the best one excerpt by excerpt, predictive "
-        "predicts the others too, the rest compare running means",
+        description="ends trials that are unlikely to be selected: wilcoxon compares with the selected one excerpt by "
+        "excerpt, predictive predicts the others too | "
+        + " | ".join(SHORT["pruner"])
+        + " | any class of optuna.pruners by its name: these compare running means",
+    )
+    pruner_options: dict[str, Any] = Field(
+        default_factory=dict, description="[search.pruner_options] arguments of the pruner's class"
+    )
+    stop: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="end the study once no schedule is likely to gain more than so many dB over β = 0; 0: never",
     )
     metric: Literal["sdr", "si_sdr", "snr"] = Field("sdr", description="what is averaged, in dB")
     choose: Literal["lower-bound", "best"] = Field(
@@ -200,20 +219,38 @@ class SearchSection(Section):
         False, description="search both a high score and few passes (the number of steps becomes a parameter)"
     )
 
+    @field_validator("sampler", "pruner")
+    @classmethod
+    def _known_class(cls, value: str, info: ValidationInfo) -> str:
+        kind: Kind = "sampler" if info.field_name == "sampler" else "pruner"
+        check(kind, value, {})
+        return value
+
+    @field_validator("sampler_options", "pruner_options")
+    @classmethod
+    def _known_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        kind: Kind = "sampler" if info.field_name == "sampler_options" else "pruner"
+        if kind in info.data:
+            check(kind, info.data[kind], value)
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _no_pruner_with_two_objectives(cls, values: Any) -> Any:
-        # Optuna prunes on one objective only, so the default pruner gives way; one that was asked for is refused.
+        # Optuna prunes on one objective only, so the defaults give way; what was asked for is refused.
         if isinstance(values, dict) and values.get("pareto") is True:
-            return {"pruner": "none", **values}
+            return {"pruner": "none", "sampler": "tpe", **values}
         return values
 
     @model_validator(mode="after")
     def _fits_two_objectives(self) -> SearchSection:
         if self.pareto and self.pruner != "none":
             raise ValueError(f'pareto = true goes with pruner = "none", not with {self.pruner!r}')
-        if self.pareto and self.sampler == "cmaes":
-            raise ValueError("pareto = true does not go with the sampler cmaes; choose tpe, gp, qmc, random or grid")
+        if self.pareto and self.sampler in ("cmaes", "CmaEsSampler", "surrogate"):
+            fitting = "tpe, gp, qmc, random or grid"
+            raise ValueError(f"pareto = true does not go with the sampler {self.sampler}; choose {fitting}")
+        if self.pareto and self.stop:
+            raise ValueError("pareto = true does not go with stop, which looks at one objective")
         return self
 
 

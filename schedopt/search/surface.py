@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 LENGTHS = (0.3, 0.5, 0.8, 1.3, 2.0)
 """Distances, in units of β, over which scores are alike; that which explains the scores best has the most weight."""
 
-MEANS = (0.0, 1.0)
+MEANS = (0.0, 0.2)
 """Prior variance of the coefficients of the quadratic mean, relative to the process; 0 for a constant mean."""
 
 CONSTANT = 4.0
@@ -92,8 +92,8 @@ class Surface:
         shape = _Component(length, quadratic, y, y, 1.0, 0.0)
         covariance = self._kernel(shape, self._features, self._features)
         covariance[np.diag_indices(len(y))] += noise
-        factor = np.linalg.cholesky(covariance)
-        whitened = scipy.linalg.solve_triangular(factor, y, lower=True)
+        factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+        whitened: Array = scipy.linalg.solve_triangular(factor, y, lower=True)
         # Inverse gamma prior with one observation's weight at variance 1.
         variance = (float(whitened @ whitened) + 1) / (len(y) + 1)
         evidence = -0.5 * (len(y) + 1) * np.log(variance) - np.log(np.diag(factor)).sum()

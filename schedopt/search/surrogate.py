@@ -41,6 +41,9 @@ STARTS = 8
 OVERHEAD = 0.3
 """Cost of a trial beside its passes, in passes: of two schedules that cost nothing the better one goes first."""
 
+START_WITH_MIDDLE = 3
+"""The third schedule is the middle of the family: with β = 0 and the line n/N, the points of a first parabola."""
+
 MOST_NODES = 500
 """Scores that the model learns from: the cost of a proposal grows with their cube."""
 
@@ -91,6 +94,10 @@ class Surrogate:
         """Parameters of the trial `number`; None where every schedule has been scored."""
         known = self.known(study, number)
         best, best_worth = None, -math.inf
+        if known.surface is not None and len(known.schedules) < START_WITH_MIDDLE:
+            middle = self._fresh(self._candidates([[float(_at(one, HALF)[0]) for one in self.space.values()]]), known)
+            if len(middle.params):
+                return dict(zip(self.space, map(float, middle.params[0]), strict=True))
         for candidates in self._search(known, rng, self._worth):
             worth = self._worth(known, candidates)
             index = int(worth.argmax())
@@ -162,7 +169,7 @@ class Surrogate:
             values = by_step if chained and by_step is not None and len(by_step) == len(schedule) + 1 else None
             nodes = prefixes(np.array([schedule], dtype=np.float64), chained)[0]
             pairs = zip(nodes, values[1:], strict=True) if values else [(nodes[-1], value)]
-            if values:
+            if values and error == 0:
                 found.setdefault(zeros(len(schedule)), (float(values[0]), 0.0))
             for node, score in pairs:
                 key = tuple(node.tolist())
@@ -179,7 +186,8 @@ class Surrogate:
             elif trial.state == TrialState.PRUNED and trial.intermediate_values:
                 predicted = trial.user_attrs.get("predicted", {})
                 last = trial.intermediate_values[max(trial.intermediate_values)]
-                add(schedule, predicted.get("by_step"), last, float(predicted.get("error", UNKNOWN_ERROR)))
+                error = predicted.get("error")
+                add(schedule, predicted.get("by_step"), last, UNKNOWN_ERROR if error is None else float(error))
         return found
 
     def _running(self, schedules: Sequence[tuple[FrozenTrial, Sequence[float]]], chained: bool) -> Array:
@@ -270,6 +278,7 @@ class Surrogate:
 
 
 NEAR = np.array([-0.03, -0.01, 0.01, 0.03])
+HALF = np.array([0.5])
 
 
 class SurrogateSampler(BaseSampler):

@@ -113,7 +113,7 @@ def open_study(
             name,
             identity(config, target, bench.separator, bench.excerpts),
             make_sampler(config),
-            make_pruner(config.search.pruner, len(objective.units)),
+            make_pruner(config.search, objective.unit_tracks),
         )
     if "baseline" not in study.user_attrs:
         references = authors_line, unscheduled = line(config.refinement.steps), zeros(config.refinement.steps)

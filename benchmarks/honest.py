@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from benchmarks._harness import table, write_result
 from schedopt.data import cut_excerpts, load_tracks, mix
 from schedopt.metrics import PreparedReference
+from schedopt.refinement import Refinement
 from schedopt.rules import View, rule
 from schedopt.search.selection import lower_bound
 from schedopt.separators import Separator, load_separator
-from schedopt.trajectory import Refinement
 from schedopt.types import STEMS, Excerpt
 
 Array = NDArray[np.float64]

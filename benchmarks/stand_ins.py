@@ -89,8 +89,8 @@ class Mixed(StandIn):
         self.bleed = 10 ** (-rng.normal(9, 2, excerpts) / 10)
         self.artifacts = self.bleed * rng.lognormal(-0.5, 0.3, excerpts)
         self.kept = rng.uniform(0.5, 0.8, excerpts)
-        self.added = rng.uniform(0.3, 0.6, excerpts)
-        self.bent = rng.uniform(0.8, 1.6, excerpts)
+        self.added = rng.uniform(0.7, 1.2, excerpts)
+        self.bent = rng.uniform(1.8, 2.5, excerpts)
 
     def by_step(self, betas: Schedule) -> Scores:
         bleed, artifacts = self.bleed, self.artifacts
@@ -104,7 +104,7 @@ class Mixed(StandIn):
 
 
 class Replayed(StandIn):
-    """The demo model's `tracks` of one stem, each less `shift`·(1 − β = 0): a surface in which less is to be found."""
+    """The demo model on some `tracks`, by their numbers, of one stem."""
 
     def __init__(self, stem: str, tracks: Sequence[int]) -> None:
         super().__init__(len(tracks))
@@ -113,7 +113,7 @@ class Replayed(StandIn):
 
     def by_step(self, betas: Schedule) -> Scores:
         rows = [self._rows[node(betas[:n])] for n in range(len(betas) + 1)]
-        return self._table[rows][:, self._chosen].T
+        return np.asarray(self._table[rows][:, self._chosen].T)
 
 
 @functools.cache

@@ -30,12 +30,12 @@ from benchmarks._models import MODELS, excerpts, operations, product_rate
 from schedopt.config import StudyConfig, make_config
 from schedopt.data import mix
 from schedopt.evaluation import Evaluator
+from schedopt.refinement import Refinement
 from schedopt.schedules import Schedule
 from schedopt.search.samplers import make_sampler
 from schedopt.search.space import suggest
 from schedopt.separators import Separator
 from schedopt.store import Store
-from schedopt.trajectory import Refinement
 from schedopt.types import STEMS, Excerpt
 
 TARGET = "vocals"

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from schedopt.errors import SchedoptError
     from schedopt.evaluation import Evaluator
     from schedopt.metrics import sdr, si_sdr, snr
+    from schedopt.refinement import Refinement
     from schedopt.schedules import family, line
     from schedopt.separators import Separator, load_separator
-    from schedopt.trajectory import Refinement, Scene, refine
+    from schedopt.trajectory import Scene, refine
     from schedopt.types import STEMS, Excerpt
     from schedopt.workers.run import run
 
@@ -44,7 +45,7 @@ _HOME = {
     "run": "workers.run",
     "Separator": "separators",
     "load_separator": "separators",
-    "Refinement": "trajectory",
+    "Refinement": "refinement",
     "Scene": "trajectory",
     "refine": "trajectory",
     "STEMS": "types",

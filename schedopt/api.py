@@ -29,7 +29,8 @@ from schedopt.files.presets import open_schedule
 from schedopt.files.schedule_file import ScheduleFile, check_separator
 from schedopt.separators import Separator as OneSeparator
 from schedopt.separators import load_model
-from schedopt.songs import Desk, MemoryShelf, MemoryWave, Place, SegmentNews, passes, separate
+from schedopt.songs import Position, SegmentNews, SongPasses, count_passes, separate
+from schedopt.songs.refining import stems_to_estimate
 
 __all__ = ["LoadAudioError", "LoadModelError", "Separator", "list_models", "save_audio"]
 
@@ -116,9 +117,7 @@ class Separator(BASE):  # type: ignore[misc]
         separator = self._separator(wav.shape[-1])
         if wav.ndim != 2 or len(wav) != separator.channels or not wav.numel():
             raise SeparatorError(f"a wave has the shape ({separator.channels}, samples), not {tuple(wav.shape)}")
-        mixture = MemoryWave(separator.channels)
-        mixture.append(wav.detach().to("cpu", torch.float32))
-        estimates = self._refined(separator, mixture)
+        estimates = self._refined(separator, wav.detach().to("cpu", torch.float32))
         return wav, {stem: estimate.to(wav.device) for stem, estimate in estimates.items()}
 
     def _load_model(self) -> None:
@@ -152,29 +151,28 @@ class Separator(BASE):  # type: ignore[misc]
         check_separator(self._schedule, self._made[1], self._where, "model=")
         return self._made[1]
 
-    def _refined(self, separator: OneSeparator, mixture: MemoryWave) -> dict[str, Tensor]:
+    def _refined(self, separator: OneSeparator, mixture: Tensor) -> dict[str, Tensor]:
         assert self._schedule is not None
-        entries = self._schedule.entries(separator.stems)
-        seconds = passes(entries, separator.stems) * mixture.samples / self._samplerate
+        entries, samples = self._schedule.entries(separator.stems), mixture.shape[-1]
+        seconds = count_passes(entries, separator.stems) * samples / self._samplerate
         with tqdm.tqdm(total=round(seconds, 2), unit="seconds", ncols=120, disable=not self._progress) as bar:
-            last = Place(None, 0, 0)
+            last = Position(None, 0, 0)
 
-            def on_piece(place: Place) -> None:
+            def on_position(position: Position) -> None:
                 nonlocal last
-                same = (place.target, place.step) == (last.target, last.step)
-                bar.update((place.samples - (last.samples if same else 0)) / self._samplerate)
-                last = place
+                same = position[:2] == last[:2]
+                bar.update((position.samples - (last.samples if same else 0)) / self._samplerate)
+                last = position
 
-            desk = Desk(
+            passes = SongPasses(
                 separator,
                 mixture,
-                MemoryShelf(separator.channels),
-                self._shifts,
-                on_piece,
-                functools.partial(self._tell, mixture.samples),
+                stems_to_estimate(separator, entries, separator.stems),
+                shifts=self._shifts,
+                on_position=on_position,
+                on_segment=functools.partial(self._tell, samples),
             )
-            waves = separate(desk, entries, separator.stems)
-            return {stem: wave.read(0, wave.samples) for stem, wave in waves.items()}
+            return dict(separate(passes, entries, separator.stems))
 
     def _tell(self, samples: int, news: SegmentNews) -> None:
         """Call the callback with what demucs says of a segment, and the target and step that it belongs to."""

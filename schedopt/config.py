@@ -19,17 +19,16 @@ from pydantic import (
     ConfigDict,
     Field,
     Strict,
+    StringConstraints,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from schedopt.errors import ConfigError, ScheduleError
-from schedopt.optuna_classes import SHORT, Kind, check
-from schedopt.rules import RULES
+from schedopt.refinement import RefinementOptions
 from schedopt.schedules import DEFAULT_RESOLUTION, FAMILIES, Family, family, narrowed
-from schedopt.types import STEMS
+from schedopt.search_options import SearchOptions
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -63,7 +62,8 @@ def _pair(value: Any) -> Any:
 Name = Annotated[str, AfterValidator(_file_name)]
 # Strict where it counts, at the numbers; a TOML list is no Python tuple.
 Range = Annotated[tuple[float, float], Strict(False), BeforeValidator(_pair)]
-Stems = Annotated[tuple[str, ...], Strict(False)]
+Stem = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\\/\x00-\x1f]+$")]
+Stems = Annotated[tuple[Stem, ...], Strict(False)]
 
 
 class Section(BaseModel):
@@ -100,10 +100,8 @@ class DataSection(Section):
 
     @field_validator("gains")
     @classmethod
-    def _known_stems(cls, value: dict[str, float]) -> dict[str, float]:
+    def _gains_in_range(cls, value: dict[str, float]) -> dict[str, float]:
         for stem, gain in value.items():
-            if stem not in STEMS:
-                raise ValueError(f"there is no stem {stem!r}; there are {', '.join(STEMS)}")
             if not 0 <= gain <= 100:
                 raise ValueError(f"gain of {stem} = {gain} is not within [0, 100]")
         return value
@@ -122,39 +120,26 @@ class SeparatorSection(Section):
     overlap: float = Field(0.25, ge=0, lt=1, description="share of a segment that overlaps the next one")
 
 
-class RefinementSection(Section):
-    target: Literal["drums", "bass", "other", "vocals", "all"] | Stems = Field(
+class RefinementSection(Section, RefinementOptions):
+    target: Stem | Stems = Field(
         "vocals", description='a stem, a list of stems (one study each), or "all" (one shared schedule)'
     )
-    rule: str = Field("remix", description=" | ".join(RULES))
     steps: int = Field(5, ge=1, le=100, description="N, the largest number of steps after the plain pass")
     choose_steps: bool = Field(True, description="take the best n ≤ steps of every trial")
-    shift: bool = Field(False, description="shift each step's input in time by its own seeded amount (0 to 0.5 s)")
-    output: Literal["last", "mean"] = Field("last", description="hand out the last estimate or the mean of all")
-    residual: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of what a pass leaves over (input less all estimates) that is handed out too",
-    )
-    peak_guard: bool = Field(False, description="divide an input by its peak where that exceeds 1 (the authors' guard)")
-    sigma: float = Field(0.0, ge=0, le=10, description="standard deviation of ddpm's noise")
 
     @field_validator("target")
     @classmethod
-    def _known_targets(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    def _distinct_targets(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         stems = (value,) if isinstance(value, str) else value
-        if not stems or len(set(stems)) != len(stems):
+        if not stems or len(set(stems)) != len(stems) or ("all" in stems and len(stems) > 1):
             raise ValueError("a list of targets names every stem once, and at least one")
-        for stem in stems:
-            if stem not in (*STEMS, "all"):
-                raise ValueError(f"there is no stem {stem!r}; there are {', '.join(STEMS)}")
         return value
 
-    @field_validator("rule")
-    @classmethod
-    def _known_rule(cls, value: str) -> str:
-        return _one_of(value, RULES, "rule")
+    @model_validator(mode="after")
+    def _reversed_tables_are_whole(self) -> RefinementSection:
+        if self.reverse and self.choose_steps:
+            raise ValueError("reverse = true goes with choose_steps = false: a part of a β_t table is another table")
+        return self
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -184,76 +169,6 @@ class ScheduleSection(Section):
         return _one_of(value, FAMILIES, "family")
 
 
-class SearchSection(Section):
-    sampler: str = Field(
-        "surrogate",
-        description="surrogate (schedopt's) | "
-        + " | ".join(SHORT["sampler"])
-        + " | any class of optuna.samplers by its name",
-    )
-    sampler_options: dict[str, Any] = Field(
-        default_factory=dict, description="[search.sampler_options] arguments of the sampler's class"
-    )
-    pruner: str = Field(
-        "predictive",
-        description="ends trials that are unlikely to be selected: wilcoxon compares with the selected one excerpt by "
-        "excerpt, predictive predicts the others too | "
-        + " | ".join(SHORT["pruner"])
-        + " | any class of optuna.pruners by its name: these compare running means",
-    )
-    pruner_options: dict[str, Any] = Field(
-        default_factory=dict, description="[search.pruner_options] arguments of the pruner's class"
-    )
-    stop: float = Field(
-        0.0,
-        ge=0,
-        le=100,
-        description="end the study once no schedule is likely to gain more than so many dB over β = 0; 0: never",
-    )
-    metric: Literal["sdr", "si_sdr", "snr"] = Field("sdr", description="what is averaged, in dB")
-    choose: Literal["lower-bound", "best"] = Field(
-        "lower-bound", description="hand over the trial with the surest gain over β = 0 by track, or the highest score"
-    )
-    grid: int = Field(6, ge=2, le=1001, description="sampler grid: values a parameter")
-    pareto: bool = Field(
-        False, description="search both a high score and few passes (the number of steps becomes a parameter)"
-    )
-
-    @field_validator("sampler", "pruner")
-    @classmethod
-    def _known_class(cls, value: str, info: ValidationInfo) -> str:
-        kind: Kind = "sampler" if info.field_name == "sampler" else "pruner"
-        check(kind, value, {})
-        return value
-
-    @field_validator("sampler_options", "pruner_options")
-    @classmethod
-    def _known_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        kind: Kind = "sampler" if info.field_name == "sampler_options" else "pruner"
-        if kind in info.data:
-            check(kind, info.data[kind], value)
-        return value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_pruner_with_two_objectives(cls, values: Any) -> Any:
-        # Optuna prunes on one objective only, so the defaults give way; what was asked for is refused.
-        if isinstance(values, dict) and values.get("pareto") is True:
-            return {"pruner": "none", "sampler": "tpe", **values}
-        return values
-
-    @model_validator(mode="after")
-    def _fits_two_objectives(self) -> SearchSection:
-        if self.pareto and self.pruner != "none":
-            raise ValueError(f'pareto = true goes with pruner = "none", not with {self.pruner!r}')
-        if self.pareto and self.sampler in ("cmaes", "CmaEsSampler", "surrogate"):
-            fitting = "tpe, gp, qmc, random or grid"
-            raise ValueError(f"pareto = true does not go with the sampler {self.sampler}; choose {fitting}")
-        if self.pareto and self.stop:
-            raise ValueError("pareto = true does not go with stop, which looks at one objective")
-        return self
-
-
 class StoreSection(Section):
     memory: float = Field(2.0, ge=0, le=4096, description="GiB of states that each process keeps in memory")
     disk: float = Field(4.0, ge=0, le=65536, description="GiB of states on disk, shared by processes; 0 for none")
@@ -272,7 +187,7 @@ class StudyConfig(Section):
     separator: SeparatorSection = Field(default_factory=SeparatorSection)
     refinement: RefinementSection = Field(default_factory=RefinementSection)
     schedule: ScheduleSection = Field(default_factory=ScheduleSection)
-    search: SearchSection = Field(default_factory=SearchSection)
+    search: SearchOptions = Field(default_factory=SearchOptions)
     store: StoreSection = Field(default_factory=StoreSection)
 
     @model_validator(mode="after")
@@ -281,9 +196,8 @@ class StudyConfig(Section):
             self.family()
         except ScheduleError as error:
             raise ValueError(str(error)) from None
-        searched = STEMS if "all" in self.refinement.targets else self.refinement.targets
-        for stem in searched:
-            if self.data.gains.get(stem) == 0:
+        for stem, gain in self.data.gains.items():
+            if gain == 0 and (stem in self.refinement.targets or "all" in self.refinement.targets):
                 raise ValueError(f"data.gains.{stem} = 0 takes the target {stem} out of the mixture")
         return self
 
@@ -388,7 +302,7 @@ def _nearest(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
 def _explain(error: ValidationError, where: str) -> str:
     """The first fault, in one line: file, key, what is wrong, the nearest known key."""
     fault = error.errors()[0]
-    location = [str(part) for part in fault["loc"] if not str(part).startswith(("literal", "tuple"))]
+    location = [str(part) for part in fault["loc"] if not str(part).startswith(("literal", "tuple", "constrained-str"))]
     key = ".".join(location)
     rest = len(error.errors()) - 1
     more = f" (and {rest} more)" if rest and fault["type"] == "extra_forbidden" else ""

@@ -22,7 +22,7 @@ Schedule: TypeAlias = tuple[float, ...]
 Params: TypeAlias = Mapping[str, float]
 
 DEFAULT_RESOLUTION = 0.1
-"""Coarser than 0.05 it costs a third fewer passes and 0.3 % of the possible gain: `python -m benchmarks.prefixes`."""
+"""Coarser than 0.05: more schedules share their first steps, and the score is smooth in every β."""
 _EPS = 1e-9
 
 MAX_COSINE_BETA = 0.999

@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import torch
 
 STEMS = ("drums", "bass", "other", "vocals")
-"""The order of stems in every array that is not said to follow a model's own order."""
+"""Of Demucs' models and of MUSDB18; what a study takes where its file says nothing else."""
 
 
 @dataclass(frozen=True, eq=False)
 class Excerpt:
-    """A cut of fixed length of one track.
+    """A cut of one track, or the whole of it.
 
     `references` has shape (stems, channels, samples), float32, in the order of `stems`;
     `audible` names the stems that sound in it (others are left out of their target's mean);
@@ -56,8 +56,22 @@ class Track(Protocol):
     def name(self) -> str: ...
 
     @property
+    def location(self) -> str:
+        """Where it lies, as named in messages."""
+        ...
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Stems that there are references of."""
+        ...
+
+    @property
     def seconds(self) -> float: ...
 
     def read(self, start: float, seconds: float) -> torch.Tensor:
-        """Stems from `start` on: (stems in the order of STEMS, 2 channels, samples) float32 at 44.1 kHz."""
+        """The piece from `start` on: (stems in the order of `stems`, 2 channels, samples) float32 at 44.1 kHz."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and buffers; the track can still be read."""
         ...

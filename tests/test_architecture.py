@@ -14,10 +14,11 @@ PACKAGE = Path(__file__).parents[1] / "schedopt"
 
 LAYERS = (
     ("errors", "types", "memory", "processes"),
-    ("schedules", "disk"),
-    ("store",),
-    ("rules", "metrics"),
+    ("registry", "arrays"),
+    ("schedules", "disk", "rules", "outputs", "metrics", "optuna_classes"),
+    ("refinement", "search_options"),
     ("separators",),
+    ("store",),
     ("demo",),
     ("data",),
     ("trajectory",),

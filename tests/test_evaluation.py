@@ -12,10 +12,11 @@ from schedopt.data import mix
 from schedopt.errors import DataError
 from schedopt.evaluation import Evaluator, mean_over_tracks
 from schedopt.metrics import sdr
+from schedopt.refinement import Refinement
 from schedopt.rules import RULES
 from schedopt.schedules import Schedule
 from schedopt.store import Store
-from schedopt.trajectory import Refinement, Scene, refine
+from schedopt.trajectory import Scene, refine
 from tests.models import noise_excerpt, tiny_separator
 
 SEPARATOR = tiny_separator()
@@ -73,7 +74,7 @@ def test_common_prefixes_are_run_once() -> None:
 def test_targets_share_the_plain_pass() -> None:
     store: Store = Store()
     for count, target in enumerate(("drums", "bass", "other")):
-        e = Evaluator(SEPARATOR, EXCERPTS, Refinement(target), store=store, first_stems=SEPARATOR.stems)
+        e = Evaluator(SEPARATOR, EXCERPTS, Refinement(target), store=store, shared_stems=SEPARATOR.stems)
         e.scores((0.5,))
         assert e.passes.run == (3 if count else 6)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from schedopt.errors import ScheduleError
-from schedopt.rules import RULES, View, ddpm, guard_peak, oracle, remix, resum, rule, unmix
+from schedopt.rules import RULES, View, ddpm, oracle, remix, resum, rule, unmix
 
 
 def view(*betas: float, sigma: float = 0.0) -> View:
@@ -57,13 +58,33 @@ def test_oracle_with_beta_1_feeds_the_true_stem() -> None:
 
 
 def test_ddpm_is_equation_2() -> None:
-    """x_{t−1} = (x_t − β_t/√(1−ᾱ_t)·ε)/√α_t + σ·z with ε = x_t − f(x_t)_k."""
+    """x_{t−1} = (x_t − β_t/√(1−ᾱ_t)·ε)/√α_t + σ·z with ε = x_t − f(x_t)_k, times the output gain √ᾱ_t.
+
+    The view's audio is that of step 1 with its gain √α_1, which is taken off and put on again.
+    """
     v = view(0.2, 0.4, sigma=0.05)
     assert v.noise is not None
     alpha, alpha_bar = 1 - 0.4, (1 - 0.2) * (1 - 0.4)
-    epsilon = v.last_input - v.target
-    by_hand = (v.last_input - 0.4 / math.sqrt(1 - alpha_bar) * epsilon) / math.sqrt(alpha) + 0.05 * v.noise
-    torch.testing.assert_close(ddpm(v), by_hand)
+    x, estimate = v.last_input / math.sqrt(1 - 0.2), v.target / math.sqrt(1 - 0.2)
+    epsilon = x - estimate
+    by_hand = (x - 0.4 / math.sqrt(1 - alpha_bar) * epsilon) / math.sqrt(alpha) + 0.05 * v.noise
+    torch.testing.assert_close(ddpm(v), math.sqrt(alpha_bar) * by_hand)
+
+
+def test_a_published_table_is_taken_from_its_end() -> None:
+    """Algorithm 2 counts t downwards: of β = .1 … .5 the first step has the weight .5/√(1−ᾱ_5)."""
+    table = (0.1, 0.2, 0.3, 0.4, 0.5)
+
+    def weights(reverse: bool) -> list[float]:
+        made = []
+        for n in range(1, 6):
+            v = replace(view(*table), step=n, reverse=reverse)
+            removed = (v.last_input - ddpm(v)) / (v.last_input - v.target)
+            made.append(round(float(removed.median()), 3))
+        return made
+
+    assert weights(False) == [0.316, 0.378, 0.426, 0.479, 0.543]
+    assert weights(True) == weights(False)[::-1]
 
 
 def test_ddpm_at_its_edges() -> None:
@@ -84,10 +105,3 @@ def test_every_rule_keeps_shape_and_inputs(name: str, beta: float) -> None:
 def test_unknown_rule() -> None:
     with pytest.raises(ScheduleError, match="remix"):
         rule("mixup")
-
-
-def test_peak_guard() -> None:
-    loud, quiet = torch.tensor([[0.5, -4.0]]), torch.tensor([[0.5, -0.8]])
-    assert torch.equal(guard_peak(loud), torch.tensor([[0.125, -1.0]]))
-    assert torch.equal(guard_peak(quiet), quiet)
-    assert torch.equal(guard_peak(torch.stack([loud, quiet])), torch.stack([guard_peak(loud), quiet]))

@@ -10,10 +10,10 @@ from numpy.testing import assert_allclose
 
 from schedopt.disk import DiskStore
 from schedopt.evaluation import Evaluator, Scores
+from schedopt.refinement import Refinement
 from schedopt.schedules import Schedule
 from schedopt.separators import Separator
 from schedopt.store import Store
-from schedopt.trajectory import Refinement
 from tests.models import noise_excerpt, tiny_hdemucs
 
 SEPARATOR = Separator.from_model(tiny_hdemucs(), device="cpu")
@@ -40,12 +40,12 @@ def test_every_saving_keeps_every_value(refinement: Refinement, tmp_path: Path) 
     # Another process, or a later run, with nothing in memory.
     same(store=Store(disk=DiskStore(tmp_path, 10**9)))
     same(store=Store(budget=300_000))
-    same(first_stems=SEPARATOR.stems)
+    same(shared_stems=SEPARATOR.stems)
     same(trials=TRIALS[::-1])
     shared = Store()
     for other in REFINEMENTS:
-        values(other, store=shared, first_stems=SEPARATOR.stems)
-    same(store=shared, first_stems=SEPARATOR.stems)
+        values(other, store=shared, shared_stems=SEPARATOR.stems)
+    same(store=shared, shared_stems=SEPARATOR.stems)
 
 
 @pytest.mark.parametrize("refinement", REFINEMENTS, ids=lambda r: r.rule)

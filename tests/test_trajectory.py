@@ -10,9 +10,10 @@ from torch import Tensor
 from schedopt.data import mix
 from schedopt.errors import ScheduleError
 from schedopt.metrics import si_sdr
+from schedopt.refinement import Refinement
 from schedopt.rules import RULES
 from schedopt.schedules import line
-from schedopt.trajectory import Refinement, Scene, refine
+from schedopt.trajectory import Scene, guard_peak, refine
 from schedopt.types import STEMS
 from tests.models import RATE, noise_excerpt, tiny_hdemucs, tiny_separator
 
@@ -34,19 +35,25 @@ def separate_plainly(mixture: Tensor) -> Tensor:
     return out * (ref.std() + 1e-8) + ref.mean()
 
 
+def others(estimates: Tensor, k: int, y: Tensor) -> Tensor:
+    """The other stems' sum. Each estimate holds its input's mean, which their sum with the target is to hold once."""
+    return torch.stack([estimates[j] - y.mean() for j in range(4) if j != k]).sum(0)
+
+
 def authors_loop(rule: str, k: int, steps: int, guard: bool) -> list[Tensor]:
     """The notebook's loop: β_n = n/N, three mixing rules, the peak guard."""
     truth = EXCERPT.references
-    estimates = separate_plainly(MIXTURE)
+    y = MIXTURE
+    estimates = separate_plainly(y)
     outputs = [estimates[k]]
     for n in range(1, steps + 1):
         beta = n / steps
         if rule == "remix":
             y = (1 - beta) * MIXTURE + beta * estimates[k]
         elif rule == "resum":
-            y = estimates[k] + (1 - beta) * sum(estimates[j] for j in range(4) if j != k)
+            y = estimates[k] + (1 - beta) * others(estimates, k, y)
         elif rule == "unmix":  # not in the notebook, but the same loop
-            y = MIXTURE - beta * sum(estimates[j] for j in range(4) if j != k)
+            y = MIXTURE - beta * others(estimates, k, y)
         else:
             y = truth[k] + (1 - beta) * sum(truth[j] for j in range(4) if j != k)
         if guard and y.abs().max() > 1:
@@ -95,11 +102,11 @@ def test_residual_is_handed_out_from_step_1_on(output: str) -> None:
     for beta in (*betas, None):
         estimates = separate_plainly(y)
         plain.append(estimates[k])
-        with_residual.append(estimates[k] + share * (y - estimates.sum(0)))
+        with_residual.append(estimates[k] + share * (y - estimates.sum(0) + 3 * y.mean()))
         if beta is not None:
             y = (1 - beta) * MIXTURE + beta * estimates[k]
     expected = with_residual[1:] if output == "last" else [sum(with_residual[:n]) / n for n in (2, 3)]
-    how = Refinement("vocals", output=output, residual=share)  # type: ignore[arg-type]
+    how = Refinement("vocals", output=output, residual=share)
     first, *ours = refine(SEPARATOR, scene(k), betas, how)
     torch.testing.assert_close(first, plain[0], rtol=1e-4, atol=1e-5)
     for mine, by_hand in zip(ours, expected, strict=True):
@@ -110,7 +117,7 @@ def test_a_whole_residual_is_the_input_less_the_others() -> None:
     """Share 1 at β = 0: what the mixture has besides the other stems' estimates. The step costs no pass."""
     how = Refinement("drums", residual=1.0)
     _, last = refine(SEPARATOR, scene(0), (0.0,), how)
-    others = SEPARATOR(MIXTURE[None])[0, 1:].sum(0)
+    others = SEPARATOR(MIXTURE[None])[0, 1:].sum(0) - 3 * MIXTURE.mean()
     torch.testing.assert_close(last, MIXTURE - others)
 
 
@@ -127,7 +134,7 @@ def test_shift_and_mean_with_beta_0_is_the_shift_trick() -> None:
 
 def test_noise_is_seeded_and_off_by_default() -> None:
     def last(**options: float | int) -> Tensor:
-        *_, output = refine(SEPARATOR, scene(0), (0.2, 0.3), Refinement("drums", rule="ddpm", **options))  # type: ignore[arg-type]
+        *_, output = refine(SEPARATOR, scene(0), (0.2, 0.3), Refinement("drums", rule="ddpm", **options))
         return output
 
     assert torch.equal(last(sigma=0.1, seed=1), last(sigma=0.1, seed=1))
@@ -139,7 +146,7 @@ def test_noise_is_seeded_and_off_by_default() -> None:
 @pytest.mark.parametrize("output", ["last", "mean"])
 @pytest.mark.parametrize("residual", [0.0, 0.3])
 def test_a_longer_schedule_begins_as_its_prefix(rule: str, output: str, residual: float) -> None:
-    refinement = Refinement("vocals", rule=rule, shift=True, output=output, residual=residual)  # type: ignore[arg-type]
+    refinement = Refinement("vocals", rule=rule, shift=True, output=output, residual=residual)
     short = list(refine(SEPARATOR, scene(3), (0.2, 0.5), refinement))
     long = list(refine(SEPARATOR, scene(3), (0.2, 0.5, 0.9), refinement))
     assert all(torch.equal(a, b) for a, b in zip(short, long[:3], strict=True))
@@ -150,3 +157,9 @@ def test_what_cannot_be_refined() -> None:
         next(refine(SEPARATOR, scene(0), (0.1,), Refinement("piano")))
     with pytest.raises(ScheduleError, match="true stems"):
         list(refine(SEPARATOR, Scene(MIXTURE), (0.1,), Refinement("drums", rule="oracle")))
+
+
+def test_peak_guard() -> None:
+    loud, quiet = torch.tensor([[0.5, -4.0]]), torch.tensor([[0.5, -0.8]])
+    assert torch.equal(guard_peak(loud.clone()), torch.tensor([[0.125, -1.0]]))
+    assert torch.equal(guard_peak(quiet.clone()), quiet)

@@ -14,7 +14,7 @@ from schedopt.data._text import shown
 from schedopt.files.presets import open_schedule
 from schedopt.files.schedule_file import Entry, ScheduleFile, check_separator
 from schedopt.separators import Separator, load_separator
-from schedopt.songs import Encoding, Options, Place, Result, Template, find_songs, passes, separate_songs
+from schedopt.songs import Encoding, Options, Position, Result, Template, count_passes, find_songs, separate_songs
 from schedopt.songs.batch import OtherMethod
 from schedopt.songs.naming import DEFAULT
 from schedopt.songs.writing import Clip
@@ -66,6 +66,7 @@ MODEL = "htdemucs"
     type=click.Choice(["rescale", "clamp", "none"]),
     help="Against clipping: rescale a stem that is too loud (default), cut its peaks, or nothing (default of float).",
 )
+@click.option("--downmix", is_flag=True, help="Mix all of 3 to 8 channels (ITU-R BS.775); default: the first two only.")
 @click.option("--overwrite", is_flag=True, help="Separate again what has a result already.")
 @click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
@@ -85,6 +86,7 @@ def separate(
     float32: bool,
     flac: bool,
     clip_mode: Clip | None,
+    downmix: bool,
     overwrite: bool,
     trust_pickle: bool,
     as_json: bool,
@@ -119,11 +121,12 @@ def separate(
         two_stems=two_stems,
         other_method=other_method,
         overwrite=overwrite,
+        downmix=downmix,
     )
     stems = [stem for stem in separator.stems if two_stems in (None, stem) or other_method == "add"]
     results: list[Result] = []
     with _Bar(options.entries, stems) as bar:
-        for result in separate_songs(found, separator, options, bar.on_place):
+        for result in separate_songs(found, separator, options, bar.on_position):
             results.append(result)
             bar.finished(result, quiet=as_json)
     return _end(results, as_json=as_json)
@@ -187,7 +190,7 @@ class _Bar:
         steps: list[tuple[str | None, int]] = [(None, 0)]
         steps += [(stem, n) for stem in stems if stem in entries for n in range(1, len(entries[stem].betas) + 1)]
         self._order = {step: index for index, step in enumerate(steps)}
-        assert len(steps) == passes(entries, stems)
+        assert len(steps) == count_passes(entries, stems)
         self._task: TaskID | None = None
 
     def __enter__(self) -> _Bar:
@@ -197,11 +200,11 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self.bars.stop()
 
-    def on_place(self, song: Path, place: Place, samples: int) -> None:
+    def on_position(self, song: Path, position: Position, samples: int) -> None:
         if self._task is None:
             self._task = self.bars.add_task(shown(song.name)[:40], total=len(self._order) * samples, note="")
-        done = self._order[place.target, place.step] * samples + place.samples
-        note = "plain pass" if place.target is None else f"{place.target}, step {place.step}"
+        done = self._order[position.target, position.step] * samples + position.samples
+        note = "plain pass" if position.target is None else f"{position.target}, step {position.step}"
         self.bars.update(self._task, completed=done, note=note)
 
     def finished(self, result: Result, *, quiet: bool) -> None:

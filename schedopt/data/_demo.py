@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
 
 from schedopt.data.audio import sample_at
 from schedopt.data.splits import Split
+from schedopt.data.stems import StemSums, add_up
 from schedopt.demo.seeds import HELD_OUT_SEEDS, SEARCH_SEEDS
+from schedopt.types import STEMS
 
 SECONDS = 20.0
 
@@ -19,10 +22,19 @@ class DemoTrack:
     """The song of one seed, rendered when it is first read (about a second)."""
 
     seed: int
+    parts: Mapping[str, Sequence[str]] = field(default_factory=lambda: add_up(STEMS, {}), repr=False)
 
     @property
     def name(self) -> str:
         return f"demo-{self.seed}"
+
+    @property
+    def location(self) -> str:
+        return self.name
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        return tuple(self.parts)
 
     @property
     def seconds(self) -> float:
@@ -31,13 +43,17 @@ class DemoTrack:
     def read(self, start: float, seconds: float) -> torch.Tensor:
         """Stems from `start` on, (stems, 2, samples), cut where the song ends."""
         first = sample_at(start)
-        return _render(self.seed)[..., first : first + sample_at(seconds)].clone()
+        song = _render(self.seed)[..., first : first + sample_at(seconds)]
+        return torch.stack([song[[STEMS.index(part) for part in parts]].sum(dim=0) for parts in self.parts.values()])
+
+    def close(self) -> None:
+        """Nothing is open; the last song stays rendered."""
 
 
-def load_demo(split: Split, limit: int | None = None) -> list[DemoTrack]:
+def load_demo(split: Split, limit: int | None, sums: StemSums) -> list[DemoTrack]:
     """Songs of seeds that the other side, and the bundled separator's training, never hear."""
     seeds = {"search": SEARCH_SEEDS, "held-out": HELD_OUT_SEEDS}[split]
-    return [DemoTrack(seed) for seed in seeds[:limit]]
+    return [DemoTrack(seed, add_up(STEMS, sums)) for seed in seeds[:limit]]
 
 
 @lru_cache(maxsize=2)  # 28 MB a song; excerpts are cut track by track, so the last song is enough

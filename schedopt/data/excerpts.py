@@ -1,4 +1,4 @@
-"""Where to listen: excerpts of fixed length from the places of each track where its stems sound.
+"""What is scored: excerpts of fixed length from the places of each track where its stems sound, or whole tracks.
 
 A stem *sounds* in a slot of 0.1 s if its RMS there (both channels) is above `silence_db` dBFS. It is
 *audible* in an excerpt if it sounds in at least a quarter of its slots: SDR compares energies over the
@@ -15,13 +15,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
 import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -29,7 +28,6 @@ import torch
 from schedopt.data._resample import SAMPLE_RATE
 from schedopt.data._text import reason
 from schedopt.errors import DataError
-from schedopt.processes import in_processes
 from schedopt.types import STEMS, Excerpt, Track
 
 log = logging.getLogger("schedopt")
@@ -51,38 +49,44 @@ Ratings = npt.NDArray[np.int64]  # (places,)
 
 
 def cut_excerpts(
-    tracks: Sequence[Track], seconds: float, per_track: int = 1, silence_db: float = SILENCE_DB, *, workers: int = 1
+    tracks: Sequence[Track],
+    seconds: float | Literal["track"],
+    per_track: int = 1,
+    silence_db: float = SILENCE_DB,
+    *,
+    stems: Sequence[str] = STEMS,
+    optional: Sequence[str] = (),
+    workers: int = 1,
 ) -> list[Excerpt]:
     """`per_track` excerpts of `seconds` from each track, in the order of the tracks and in time within each.
 
     Every track is read once from end to end, a minute at a time, and then once more where the excerpts lie.
-    Tracks that are too short, or in which no stem sounds, are left out with a note in the log; a track with
-    room for fewer excerpts gives fewer. With several `workers` each process reads one track after the other.
+    Tracks that are too short, that lack a stem, or in which no stem sounds, are left out with a note in the log; a
+    track with room for fewer excerpts gives fewer.
+
+    Args:
+        seconds: "track" for whole tracks, one excerpt each; their references lie in memory-mapped temporary files.
+        stems: of the excerpts, in this order; a track needs all of them.
+        optional: stems that follow them in the excerpts; where a track lacks one it is silent there.
+        workers: tracks that are read at the same time, in threads.
 
     Raises:
-        TerminatedWorkerError: workers keep being killed.
         DataError: if the length is not usable or no track is left.
     """
-    samples = round(seconds * SAMPLE_RATE) if math.isfinite(seconds) else 0
-    if samples < SLOT:
+    if seconds != "track" and not (math.isfinite(seconds) and round(seconds * SAMPLE_RATE) >= SLOT):
         raise DataError(f"an excerpt must last at least 0.1 s, got {seconds} s")
     if per_track < 1:
         raise DataError(f"the number of excerpts of a track must be at least 1, got {per_track}")
-    if workers == 1:
-        cuts = [_cut(track, samples, per_track, silence_db) for track in tracks]
-    else:
-        with tempfile.TemporaryDirectory(prefix="schedopt-") as folder:
-            tasks = [
-                joblib.delayed(_cut_into)(Path(folder) / str(number), track, samples, per_track, silence_db)
-                for number, track in enumerate(tracks)
-            ]
-            cuts = [(list(map(_read_back, found)), note) for found, note in in_processes(tasks, workers)]
+    cut = _Cut(tuple(stems), tuple(optional), seconds, per_track, silence_db)
+    with ThreadPoolExecutor(workers) as pool:
+        cuts = list(pool.map(cut, tracks))
     for _, note in cuts:
         if note:
             log.warning("%s; left out", note)
+    _note_absent(tracks, optional)
     excerpts = [excerpt for found, _ in cuts for excerpt in found]
     if not excerpts:
-        raise DataError(_nothing_left(tracks, seconds))
+        raise DataError(_nothing_left(tracks, seconds, stems))
     return excerpts
 
 
@@ -97,53 +101,101 @@ def audible_stems(
     return frozenset(stem for stem, slots in zip(stems, sounding, strict=True) if slots >= needed)
 
 
-def _cut(track: Track, samples: int, per_track: int, silence_db: float) -> tuple[list[Excerpt], str]:
-    """The excerpts of one track; if there is none, why."""
-    length = round(track.seconds * SAMPLE_RATE)
-    if length < samples:
-        return [], f"{track.name}: {track.seconds:.3f} s long, shorter than an excerpt of {samples / SAMPLE_RATE:g} s"
-    ratings = _rate(_scan(track, length), samples // SLOT, (length - samples) // SLOT + 1, silence_db)
-    found = []
-    for place in _choose(ratings, -(-samples // SLOT), per_track):
-        start = place * SLOT / SAMPLE_RATE
-        references = track.read(start, samples / SAMPLE_RATE)
-        audible = audible_stems(references, STEMS, silence_db)
-        if audible:
-            found.append(Excerpt(track.name, start, SAMPLE_RATE, STEMS, references, audible, _fingerprint(references)))
-    return found, "" if found else f"{track.name}: no stem sounds anywhere (above {silence_db:g} dBFS)"
+@dataclass(frozen=True)
+class _Cut:
+    """How each track is cut; calling it gives the excerpts of one track, and if there is none, why."""
 
+    stems: tuple[str, ...]
+    optional: tuple[str, ...]
+    seconds: float | Literal["track"]
+    per_track: int
+    silence_db: float
 
-def _cut_into(
-    path: Path, track: Track, samples: int, per_track: int, silence_db: float
-) -> tuple[list[dict[str, Any]], str]:
-    """`_cut` in another process, which leaves the samples in files whose names begin with `path`."""
-    found, note = _cut(track, samples, per_track, silence_db)
-    packed = []
-    for number, excerpt in enumerate(found):
-        place = f"{path}-{number}.npy"
+    def __call__(self, track: Track) -> tuple[list[Excerpt], str]:
+        if lack := _lack(track, self.stems):
+            return [], lack
         try:
-            np.save(place, excerpt.references.numpy())
-        except OSError as error:
-            raise DataError(f"{place}: the excerpt cannot be written: {reason(error)}; set TMPDIR") from None
-        packed.append({**excerpt.packed(), "references": place})
-    return packed, note
+            return self._of_track(track) if self.seconds == "track" else self._of_places(track, self.seconds)
+        finally:
+            track.close()
+
+    def _of_places(self, track: Track, seconds: float) -> tuple[list[Excerpt], str]:
+        samples, length = round(seconds * SAMPLE_RATE), round(track.seconds * SAMPLE_RATE)
+        if length < samples:
+            return [], f"{track.name}: {track.seconds:.3f} s long, shorter than an excerpt of {seconds:g} s"
+        powers = np.concatenate(list(map(_slot_powers, self._blocks(track, length))), axis=1)
+        ratings = _rate(powers, samples // SLOT, (length - samples) // SLOT + 1, self.silence_db)
+        found = []
+        for place in _choose(ratings, -(-samples // SLOT), self.per_track):
+            start = place * SLOT / SAMPLE_RATE
+            found += self._excerpt(track, start, self._read(track, start, samples / SAMPLE_RATE))
+        return found, "" if found else self._silent(track)
+
+    def _of_track(self, track: Track) -> tuple[list[Excerpt], str]:
+        length = round(track.seconds * SAMPLE_RATE)
+        if length < SLOT:
+            return [], f"{track.name}: {track.seconds:.3f} s long, shorter than 0.1 s"
+        references = _mapped((len(self.stems) + len(self.optional), 2, length))
+        first = 0
+        for piece in self._blocks(track, length):
+            references[..., first : first + piece.shape[-1]] = piece
+            first += piece.shape[-1]
+        found = self._excerpt(track, 0.0, references)
+        return found, "" if found else self._silent(track)
+
+    def _silent(self, track: Track) -> str:
+        return f"{track.name}: no stem sounds anywhere (above {self.silence_db:g} dBFS)"
+
+    def _excerpt(self, track: Track, start: float, references: torch.Tensor) -> list[Excerpt]:
+        """One excerpt, or none where no stem sounds."""
+        stems = self.stems + self.optional
+        audible = audible_stems(references, stems, self.silence_db)
+        if not audible:
+            return []
+        fingerprint = _fingerprint(references, stems)
+        return [Excerpt(track.name, start, SAMPLE_RATE, stems, references, audible, fingerprint)]
+
+    def _blocks(self, track: Track, length: int) -> Iterator[torch.Tensor]:
+        """The track from end to end, a minute at a time; of a scan the last slot may not be whole."""
+        for first in range(0, length, SCAN_SLOTS * SLOT):
+            count = min(SCAN_SLOTS * SLOT, length - first)
+            yield self._read(track, first / SAMPLE_RATE, count / SAMPLE_RATE)
+
+    def _read(self, track: Track, start: float, seconds: float) -> torch.Tensor:
+        """Our stems of a piece of the track, (stems, 2, samples)."""
+        piece, stems = track.read(start, seconds), self.stems + self.optional
+        if stems == track.stems:
+            return piece
+        chosen = torch.zeros(len(stems), *piece.shape[1:])
+        for number, stem in enumerate(stems):
+            if stem in track.stems:
+                chosen[number] = piece[track.stems.index(stem)]
+        return chosen
 
 
-def _read_back(packed: dict[str, Any]) -> Excerpt:
-    references = np.load(packed["references"])
-    # At once: where the folder lies in memory there would be two of all excerpts.
-    os.unlink(packed["references"])
-    return Excerpt.unpacked({**packed, "references": references})
+def _mapped(shape: tuple[int, ...]) -> torch.Tensor:
+    """Zeros that need no memory: they lie in a temporary file, which goes with them."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.truncate(4 * math.prod(shape))
+            return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=shape))
+    except OSError as error:
+        raise DataError(f"{tempfile.gettempdir()}: no room for a whole track: {reason(error)}; set TMPDIR") from None
 
 
-def _scan(track: Track, length: int) -> Powers:
-    """Power of each stem in each whole slot of a track, read block by block."""
-    slots = length // SLOT
-    blocks = [
-        _slot_powers(track.read(first * SLOT / SAMPLE_RATE, min(SCAN_SLOTS, slots - first) * SLOT / SAMPLE_RATE))
-        for first in range(0, slots, SCAN_SLOTS)
-    ]
-    return np.concatenate(blocks, axis=1)
+def _note_absent(tracks: Sequence[Track], optional: Sequence[str]) -> None:
+    for stem in optional:
+        names = [track.name for track in tracks if stem not in track.stems]
+        if names:
+            more = ", …" if len(names) > 3 else ""
+            log.warning(
+                "%s is absent from %d of %d tracks, so silent there: %s%s",
+                stem,
+                len(names),
+                len(tracks),
+                ", ".join(names[:3]),
+                more,
+            )
 
 
 def _slot_powers(audio: torch.Tensor) -> Powers:
@@ -204,20 +256,29 @@ def _choose(ratings: Ratings, width: int, count: int) -> list[int]:
     return starts
 
 
-def _fingerprint(references: torch.Tensor) -> str:
+def _fingerprint(references: torch.Tensor, stems: Sequence[str]) -> str:
     """Hash of samples, stems and rate; shows whether two studies heard the same."""
-    digest = hashlib.sha256(f"{SAMPLE_RATE} {' '.join(STEMS)} {tuple(references.shape)} ".encode())
+    digest = hashlib.sha256(f"{SAMPLE_RATE} {' '.join(stems)} {tuple(references.shape)} ".encode())
     digest.update(np.ascontiguousarray(references.numpy(), dtype="<f4").data)
     return digest.hexdigest()[:32]
 
 
-def _nothing_left(tracks: Sequence[Track], seconds: float) -> str:
-    longest = max(tracks, key=lambda track: track.seconds, default=None)
-    if longest is None:
+def _lack(track: Track, stems: Sequence[str]) -> str:
+    """What a track lacks of `stems`, if anything."""
+    missing = [stem for stem in stems if stem not in track.stems]
+    return f"{track.location}: {', '.join(missing)} is missing; a track needs {', '.join(stems)}" if missing else ""
+
+
+def _nothing_left(tracks: Sequence[Track], seconds: float | Literal["track"], stems: Sequence[str]) -> str:
+    if not tracks:
         return "there are no tracks to cut excerpts from"
-    if longest.seconds < seconds:
+    whole = [track for track in tracks if set(stems) <= set(track.stems)]
+    if not whole:
+        return _lack(tracks[0], stems) + (", and no other track has them all" if len(tracks) > 1 else "")
+    longest = max(whole, key=lambda track: track.seconds)
+    if seconds != "track" and longest.seconds < seconds:
         return (
             f"no track is as long as an excerpt of {seconds:g} s; the longest, {longest.name}, lasts "
             f"{longest.seconds:.3f} s: ask for shorter excerpts"
         )
-    return f"no stem sounds in any of the {len(tracks)} tracks"
+    return f"no stem sounds in any of the {len(whole)} tracks"

@@ -1,26 +1,32 @@
-"""Tracks in folders: one sub-folder a track, one WAV or FLAC file a stem, as in MUSDB18-HQ.
+"""Tracks in folders: a sub-folder a track, in it a file a stem (MUSDB18-HQ) or a folder of files a stem (MoisesDB).
 
-    ROOT/search/TRACK/vocals.wav …   ROOT/held-out/…      a split of one's own ROOT/train/TRACK/vocals.wav …
-    ROOT/test/…          MUSDB18-HQ: its validation tracks are searched on ROOT/TRACK/vocals.wav …
-    split by the tracks' names, see `splits.split_by_name`
+    ROOT/search/TRACK/vocals.wav …   ROOT/held-out/…      a split of one's own
+    ROOT/train/TRACK/vocals.wav …    ROOT/test/…          MUSDB18-HQ: its validation tracks are searched on
+    ROOT/TRACK/vocals.wav …                               split by the tracks' names, see `splits.split_by_name`
+    ROOT/TRACK/vocals/ANY.wav …                           MoisesDB: the stem is the sum of the folder's files
 
-Other files, a mixture among them, are ignored: the mixture is always the sum of the stems.
+A file is a stem if its name is known: Demucs' and MoisesDB's stems, those of the mapping, those of the model. Other
+files, a mixture among them, are ignored: the mixture is always the sum of the stems.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from schedopt.data._resample import SAMPLE_RATE
 from schedopt.data._text import reason, shown
-from schedopt.data.audio import open_audio
+from schedopt.data.decoding import SUFFIXES
 from schedopt.data.splits import Split, check_disjoint, log, searched, split_by_name
-from schedopt.data.stems import StemTrack
+from schedopt.data.stems import KNOWN_STEMS, StemSums, add_up, in_order
+from schedopt.data.tracks import StemFile, StemTrack
 from schedopt.errors import DataError
 from schedopt.types import STEMS
 
-SUFFIXES = (".wav", ".flac")
+LOSSLESS = (".wav", ".flac")
+"""Where a stem is there in several formats, one of these is taken."""
+
 LAYOUTS: tuple[dict[Split, str], ...] = (
     {"search": "search", "held-out": "held-out"},
     {"search": "train", "held-out": "test"},
@@ -30,92 +36,151 @@ LAYOUTS: tuple[dict[Split, str], ...] = (
 Sides = dict[Split, dict[str, Path]]
 """Track folders by name, for each side of a split."""
 
+Names = Collection[str]
+"""Names by which files are taken for stems."""
 
-def load_folder(root: Path, split: Split, limit: int | None = None) -> list[StemTrack]:
-    """The tracks of one side of `root`, in the order of their names; only these are opened."""
-    if is_track_folder(root):
+
+def load_folder(
+    root: Path, split: Split, limit: int | None, sums: StemSums, names: Names = KNOWN_STEMS
+) -> list[StemTrack]:
+    """The tracks of one side of `root`, in the order of their names; files are listed, not opened."""
+    if is_track_folder(root, names):
         raise DataError(f"{shown(root)} is itself a track: give the folder that it lies in, or one with more tracks")
-    layout = next((layout for layout in LAYOUTS if any(_holds_a_side(root / name) for name in layout.values())), None)
-    sides = _layout_sides(root, layout, split) if layout else _flat_sides(root, split)
+    layout = next(
+        (layout for layout in LAYOUTS if any(_holds_a_side(root / name, names) for name in layout.values())), None
+    )
+    sides = _layout_sides(root, layout, split, names) if layout else _flat_sides(root, split, names)
     _check_sides(sides, root)
-    names = sorted(sides[split])
+    chosen = sorted(sides[split])
     if layout and (split, layout[split]) == ("search", "train"):
-        names = searched(names, shown(root / "train"))
-    return [open_stem_folder(sides[split][name]) for name in names[:limit]]
+        chosen = searched(chosen, shown(root / "train"))
+    return [open_track(sides[split][name], sums, names) for name in chosen[:limit]]
 
 
-def track_folders(root: str | Path) -> list[Path]:
+def open_track(folder: Path, sums: StemSums, names: Names = KNOWN_STEMS) -> StemTrack:
+    """The track in `folder` with all the stems that it offers, after the mapping `sums`."""
+    found = _stem_paths(folder, names)
+    made = add_up(found, sums)
+    files = {stem: [StemFile(path) for part in made[stem] for path in found[part]] for stem in in_order(made)}
+    return StemTrack(shown(folder.name), folder, files)
+
+
+def open_stem_folder(folder: str | Path, stems: Sequence[str] = STEMS, sample_rate: int = SAMPLE_RATE) -> StemTrack:
+    """The track in `folder`, with exactly `stems`, in that order, at `sample_rate` Hz; files are not opened yet.
+
+    Raises:
+        DataError: if a stem is missing.
+    """
+    folder = Path(folder)
+    found = _stem_paths(folder, {*KNOWN_STEMS, *stems})
+    for stem in stems:
+        if stem not in found:
+            raise DataError(
+                f"{shown(folder)}: {stem} is missing; a track needs {', '.join(stems)}, each as .wav or .flac"
+            )
+    files = {stem: [StemFile(path) for path in found[stem]] for stem in stems}
+    return StemTrack(shown(folder.name), folder, files, sample_rate)
+
+
+def stem_files(folder: str | Path, names: Names = KNOWN_STEMS) -> dict[str, list[Path]]:
+    """The files of the stems that lie in `folder`, in the order of KNOWN_STEMS; letters' case does not matter.
+
+    Raises:
+        DataError: if there are two files for one stem.
+    """
+    found = _stem_paths(Path(folder), names)
+    return {stem: found[stem] for stem in in_order(found)}
+
+
+def track_folders(root: str | Path, names: Names = KNOWN_STEMS) -> list[Path]:
     """The sub-folders of `root` that are tracks, sorted by name; those without any stem are passed over with a note."""
     folders = []
     for entry in list_folder(Path(root)):
-        if entry.name.startswith("."):
-            continue
         if not is_folder(entry):
             if entry.is_symlink() and not os.path.exists(entry):
                 log.warning("%s: a link to what is not there, not used as a track", shown(entry))
             continue
-        if is_track_folder(entry):
+        if is_track_folder(entry, names):
             folders.append(entry)
         else:
             log.warning("%s: no stem in this folder, not used as a track", shown(entry))
     return folders
 
 
-def is_track_folder(folder: str | Path) -> bool:
-    """Whether at least one stem lies in `folder` itself."""
-    return any(_stem_of(entry) for entry in list_folder(Path(folder)))
-
-
-def stem_files(folder: str | Path) -> dict[str, Path]:
-    """The files of the stems that lie in `folder`, in the order of STEMS; letters' case does not matter.
-
-    Raises:
-        DataError: if there are two files for one stem.
-    """
-    found: dict[str, Path] = {}
-    for entry in list_folder(Path(folder)):
-        stem = _stem_of(entry)
-        if stem and stem in found:
-            raise DataError(
-                f"{shown(folder)} holds two files for {stem}: {shown(found[stem].name)} and {shown(entry.name)}; "
-                "remove one"
-            )
-        if stem:
-            found[stem] = entry
-    return {stem: found[stem] for stem in STEMS if stem in found}
-
-
-def open_stem_folder(folder: str | Path, stems: Sequence[str] = STEMS) -> StemTrack:
-    """The track in `folder`, with exactly `stems`, in that order; headers are read, samples not yet.
-
-    Raises:
-        DataError: if a stem is missing or its file cannot be used.
-    """
-    folder = Path(folder)
-    found = stem_files(folder)
-    for stem in stems:
-        if stem not in found:
-            raise DataError(
-                f"{shown(folder)}: {stem} is missing; a track needs {', '.join(stems)}, each as .wav or .flac"
-            )
-    return StemTrack(shown(folder.name), {stem: open_audio(found[stem]) for stem in stems})
+def is_track_folder(folder: str | Path, names: Names = KNOWN_STEMS) -> bool:
+    """Whether at least one stem lies in `folder` itself, as a file or as a folder of files."""
+    entries = list_folder(Path(folder))
+    return any(_stem_of(entry, names) for entry in entries) or any(_parts_in(entry, names) for entry in entries)
 
 
 def list_folder(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted by name."""
+    """What lies in a folder, sorted by name, without hidden entries: macOS leaves a `._NAME` beside every NAME.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
-        return sorted(folder.iterdir())
-    except OSError as error:  # missing, not a folder, no permission, a loop of links
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except (OSError, ValueError) as error:  # missing, not a folder, no permission, a loop of links, a NUL
         raise DataError(f"{shown(folder)} cannot be read as a folder: {reason(error)}") from error
 
 
-def _layout_sides(root: Path, layout: dict[Split, str], split: Split) -> Sides:
+def is_folder(path: Path) -> bool:
+    """`Path.is_dir`, with one line where permission is denied."""
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise DataError(f"{shown(path)} cannot be read: {reason(error)}") from error
+
+
+def _stem_paths(folder: Path, names: Names) -> dict[str, list[Path]]:
+    """Files of each stem in `folder`."""
+    entries = list_folder(folder)
+    found: dict[str, list[Path]] = {}
+    for entry in entries:
+        if stem := _stem_of(entry, names):
+            found.setdefault(stem, []).append(entry)
+    for stem, paths in found.items():
+        paths[:] = [path for path in paths if path.suffix.lower() in LOSSLESS] or paths
+        if len(paths) > 1:
+            raise DataError(_twice(folder, stem, paths[0], paths[1]))
+    for entry in entries:
+        if parts := _parts_in(entry, names):
+            stem = entry.name.lower()
+            if stem in found:
+                raise DataError(_twice(folder, stem, found[stem][0], entry))
+            found[stem] = parts
+    return found
+
+
+def _twice(folder: Path, stem: str, one: Path, other: Path) -> str:
+    what = "two files" if one.suffix and other.suffix else "a file and a folder"
+    return f"{shown(folder)} holds {what} for {stem}: {shown(one.name)} and {shown(other.name)}; remove one"
+
+
+def _stem_of(entry: Path, names: Names) -> str | None:
+    """The stem that a file is named after, if any."""
+    stem = entry.stem.lower()
+    return stem if stem in names and entry.suffix.lower() in SUFFIXES else None
+
+
+def _parts_in(entry: Path, names: Names) -> list[Path]:
+    """The audio files in a folder that is named after a stem, unless it is a track of that name."""
+    if entry.name.lower() not in names or not is_folder(entry):
+        return []
+    inside = list_folder(entry)
+    if any(_stem_of(file, names) not in (None, entry.name.lower()) for file in inside):
+        return []
+    return [file for file in inside if file.suffix.lower() in SUFFIXES]
+
+
+def _layout_sides(root: Path, layout: dict[Split, str], split: Split, names: Names) -> Sides:
     """The tracks of both sides of a root that has a sub-folder for `split`, and maybe one for the other side."""
     place = root / layout[split]
     if not is_folder(place):
         raise DataError(f"{shown(root)} has no folder {layout[split]!r}: put the {split} tracks there")
     sides: Sides = {
-        side: {folder.name: folder for folder in track_folders(root / name)}
+        side: {folder.name: folder for folder in track_folders(root / name, names)}
         for side, name in layout.items()
         if is_folder(root / name)
     }
@@ -123,11 +188,11 @@ def _layout_sides(root: Path, layout: dict[Split, str], split: Split) -> Sides:
     return sides
 
 
-def _flat_sides(root: Path, split: Split) -> Sides:
+def _flat_sides(root: Path, split: Split, names: Names) -> Sides:
     """The tracks of both sides of a root that holds the tracks themselves."""
-    folders = {folder.name: folder for folder in track_folders(root)}
+    folders = {folder.name: folder for folder in track_folders(root, names)}
     _require(folders, root)
-    sides: Sides = {side: {name: folders[name] for name in names} for side, names in split_by_name(folders).items()}
+    sides: Sides = {side: {name: folders[name] for name in found} for side, found in split_by_name(folders).items()}
     if not sides[split]:
         raise DataError(
             f"{shown(root)} holds a single track, which the search uses: add another one, or put tracks that are to be "
@@ -155,20 +220,6 @@ def _require(folders: dict[str, Path], place: Path) -> None:
         )
 
 
-def _holds_a_side(place: Path) -> bool:
+def _holds_a_side(place: Path, names: Names) -> bool:
     """Whether a folder is one side of a split, not a track that happens to be called `test`."""
-    return is_folder(place) and not is_track_folder(place)
-
-
-def is_folder(path: Path) -> bool:
-    """`Path.is_dir`, with one line where permission is denied."""
-    try:
-        return path.is_dir()
-    except OSError as error:
-        raise DataError(f"{shown(path)} cannot be read: {reason(error)}") from error
-
-
-def _stem_of(entry: Path) -> str | None:
-    """The stem that a file is named after, if any."""
-    stem = entry.stem.lower()
-    return stem if stem in STEMS and entry.suffix.lower() in SUFFIXES else None
+    return is_folder(place) and not is_track_folder(place, names)

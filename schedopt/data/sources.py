@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -9,15 +10,27 @@ from schedopt.data._demo import load_demo
 from schedopt.data._musdb import load_musdb
 from schedopt.data.folder import load_folder
 from schedopt.data.splits import Split
+from schedopt.data.stems import KNOWN_STEMS, StemSums, all_names, in_order
 from schedopt.errors import DataError
 from schedopt.types import Track
 
 
-def load_tracks(source: str, split: Split, limit: int | None = None) -> list[Track]:
+def load_tracks(
+    source: str,
+    split: Split,
+    limit: int | None = None,
+    *,
+    mapping: StemSums | None = None,
+    stems: Collection[str] = (),
+) -> list[Track]:
     """The tracks of one side of a source, in a fixed order, at most `limit` of them.
 
-    `source` is `demo`, `folder:PATH` or `musdb:PATH`. The two sides of a source never share a track. Only
-    the tracks that are handed out are opened, and of these only the headers are read.
+    The two sides of a source never share a track. Files are listed here, and opened when a track is read.
+
+    Args:
+        source: `demo`, `folder:PATH` or `musdb:PATH`.
+        mapping: `[data.stems]`: a stem → the stems whose sum takes its place.
+        stems: names by which files are taken for stems, beside KNOWN_STEMS and those of the mapping: the model's.
 
     Raises:
         DataError: if the source cannot be used or holds no track for this side.
@@ -25,14 +38,37 @@ def load_tracks(source: str, split: Split, limit: int | None = None) -> list[Tra
     assert split in get_args(Split), f"not a split: {split!r}"
     if limit is not None and limit < 1:
         raise DataError(f"the number of tracks must be at least 1, got {limit}")
+    sums = mapping or {}
+    tracks = _load(source, split, limit, sums, {*KNOWN_STEMS, *all_names(sums), *stems})
+    for stem in sums:
+        if not any(stem in track.stems for track in tracks):
+            raise DataError(f"data.stems.{stem}: no {split} track of {source} has {' or '.join(sums[stem])}")
+    return tracks
+
+
+def _load(source: str, split: Split, limit: int | None, sums: StemSums, names: Collection[str]) -> list[Track]:
     kind, _, rest = source.partition(":")
     if source == "demo":
-        return list(load_demo(split, limit))
+        return list(load_demo(split, limit, sums))
     if kind == "folder" and rest:
-        return list(load_folder(_path(rest), split, limit))
+        return list(load_folder(_path(rest), split, limit, sums, names))
     if kind == "musdb" and rest:
-        return list(load_musdb(_path(rest), split, limit))
+        return list(load_musdb(_path(rest), split, limit, sums))
     raise DataError(f"data source {source!r} is not known; it is demo, folder:PATH or musdb:PATH")
+
+
+def check_source(source: str, split: Split, mapping: StemSums | None = None) -> None:
+    """Refuse a source that cannot be used, before a model is loaded for it; folders are listed, no file is opened.
+
+    Raises:
+        DataError: as `load_tracks`.
+    """
+    load_tracks(source, split, mapping=mapping)
+
+
+def stems_of(tracks: Sequence[Track]) -> tuple[str, ...]:
+    """The stems that at least one of `tracks` has: STEMS first, the others by name."""
+    return tuple(in_order({stem for track in tracks for stem in track.stems}))
 
 
 def _path(text: str) -> Path:

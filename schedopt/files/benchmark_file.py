@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from schedopt.data._text import reason, shown
 from schedopt.errors import DataError
-from schedopt.files.schedule_file import Beta, Hex, Number, Refined, Text, explain
+from schedopt.files.schedule_file import Beta, Hex, Number, Text, explain
+from schedopt.refinement import SeededOptions
 from schedopt.types import STEMS
 
 Kind = Literal["baseline", "schedule", "shift", "line", "constant", "family", "oracle", "greedy"]
@@ -33,7 +34,7 @@ Scores = Annotated[tuple[Number, ...], Field(min_length=1, max_length=101)]
 class Part(BaseModel):
     """Unknown keys are let be: a later version may write more."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=False)
 
 
 class Compared(Part):
@@ -75,7 +76,7 @@ class TrackScores(Part):
     si_sdr: Scores
 
 
-class StemPart(Refined, Part):
+class StemPart(SeededOptions, Part):
     """One method for one stem; `betas` is null for the greedy search, which finds others for each excerpt."""
 
     betas: tuple[Beta, ...] | None

@@ -15,10 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from schedopt.data._text import reason, shown
 from schedopt.errors import ScheduleError
-from schedopt.rules import RULES, rule
-from schedopt.schedules import FAMILIES
+from schedopt.refinement import SeededOptions
+from schedopt.rules import RULES
 from schedopt.separators import Separator
-from schedopt.trajectory import Refinement
 from schedopt.types import STEMS
 
 FORMAT = 2
@@ -36,6 +35,8 @@ SHARED = "all"
 Text = Annotated[str, StringConstraints(max_length=1000)]
 Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Beta = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+NO_OTHER_KEYS: dict[str, Any] = {"additionalProperties": False}
+StemName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^/\\\x00-\x1f\x7f]+$")]
 Gain = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -98,36 +99,18 @@ class HeldOutScore(Part):
     measured: Text | None = None
 
 
-class Refined(BaseModel):
-    """The options of `schedopt.trajectory.Refinement`, as schedule files and benchmark files hold them."""
+class Entry(SeededOptions, Part):
+    """The schedule of one target and how it is applied; see `schedopt.refinement.Refinement`."""
 
-    model_config = ConfigDict(frozen=True)
-
-    rule: Text
-    shift: bool = False
-    output: Literal["last", "mean"] = "last"
-    residual: float = Field(0.0, ge=0, le=1)
-    peak_guard: bool = False
-    sigma: float = Field(0.0, ge=0, le=10)
-    seed: int = Field(0, ge=0, lt=2**32)
-
-    def refinement(self, stem: str) -> Refinement:
-        """How this schedule is applied to the target `stem`."""
-        return Refinement.of(stem, self, self.seed)
-
-
-class Entry(Refined, Part):
-    """The schedule of one target and how it is applied; see `schedopt.trajectory.Refinement`."""
-
-    rule: Annotated[Text, Field(json_schema_extra={"enum": [r.name for r in RULES.values() if not r.needs_references]})]
-    family: Annotated[Text, Field(json_schema_extra={"enum": list(FAMILIES)})] | None = None
+    rule: Annotated[Text, Field(json_schema_extra={"not": {"const": "oracle"}})]
+    family: Text | None = None
     params: dict[Text, Number] = Field(default_factory=dict)
     steps: int | None = None
     betas: Annotated[tuple[Beta, ...], Field(min_length=1, max_length=100)]
-    gains: dict[Text, Gain] = Field(
+    gains: dict[StemName, Gain] = Field(
         default_factory=dict,
         description="weights of the stems in the search's mixtures",
-        json_schema_extra={"propertyNames": {"enum": list(STEMS)}},
+        json_schema_extra=NO_OTHER_KEYS,
     )
     study: Text | None = None
     storage: Text | None = None
@@ -139,27 +122,11 @@ class Entry(Refined, Part):
     @field_validator("rule")
     @classmethod
     def _usable_rule(cls, value: str) -> str:
-        try:
-            found = rule(value)
-        except ScheduleError as error:
-            raise ValueError(str(error)) from None
-        if found.needs_references:
+        if RULES.knows(value) and RULES.find(value).needs_references:
             raise ValueError(
                 f"the rule {value} needs the true stems: it is an upper bound, not a schedule to hand over"
             )
         return value
-
-    @field_validator("family")
-    @classmethod
-    def _known_family(cls, value: str | None) -> str | None:
-        if value is not None and value not in FAMILIES:
-            raise ValueError(f"there is no family {value!r}; there are {', '.join(FAMILIES)}")
-        return value
-
-    @field_validator("gains")
-    @classmethod
-    def _known_stems(cls, value: dict[str, float]) -> dict[str, float]:
-        return {_one_of(stem, STEMS): gain for stem, gain in value.items()}
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Entry:
@@ -176,7 +143,9 @@ class ScheduleFile(Part):
     created: Text | None = None
     model: SearchedModel
     data: SearchedData | None = None
-    schedules: dict[Text, Entry] = Field(min_length=1, json_schema_extra={"propertyNames": {"enum": [*STEMS, SHARED]}})
+    schedules: dict[StemName, Entry] = Field(
+        min_length=1, description="by stem, or `all`", json_schema_extra=NO_OTHER_KEYS
+    )
     versions: dict[Text, Text] = Field(default_factory=dict)
 
     @field_validator("format")
@@ -193,13 +162,9 @@ class ScheduleFile(Part):
             raise ValueError(f"a schedule file says {KIND!r} here, so this is something else")
         return value
 
-    @field_validator("schedules")
-    @classmethod
-    def _known_targets(cls, value: dict[str, Entry]) -> dict[str, Entry]:
-        return {_one_of(target, (*STEMS, SHARED)): entry for target, entry in value.items()}
-
     def entries(self, stems: Sequence[str] = STEMS) -> dict[str, Entry]:
         """The schedule of each of `stems` that has one; a stem's own goes before the shared one."""
+        stems = [*stems, *(stem for stem in self.schedules if stem not in (*stems, SHARED))]
         found = {stem: self.schedules.get(stem, self.schedules.get(SHARED)) for stem in stems}
         return {stem: entry for stem, entry in found.items() if entry is not None}
 
@@ -281,9 +246,3 @@ def _field(location: Sequence[int | str]) -> str:
     """`schedules.vocals.betas[2]`, with unprintable characters escaped."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return shown(text.removeprefix("."))[:200]
-
-
-def _one_of(value: str, known: Sequence[str]) -> str:
-    if value not in known:
-        raise ValueError(f"{value[:40]!r} is not one of {', '.join(known)}")
-    return value

@@ -1,12 +1,24 @@
-"""How close an estimate comes to its reference, in dB; channels are averaged.
+"""How close an estimate comes to its reference.
 
-    sdr     BSS Eval v3, equal to mir_eval's `bss_eval_sources`: any filter of 512 taps is forgiven
-    si_sdr  Le Roux et al. 2019: any gain is forgiven
-    snr     equation 1 of the report: nothing is forgiven
+    sdr         BSS Eval v3, equal to mir_eval's `bss_eval_sources`: any filter of 512 taps is forgiven
+    si_sdr      Le Roux et al. 2019: any gain is forgiven
+    snr         equation 1 of the report: nothing is forgiven
+    si_sir      target over interference (bleed of other stems); any gain is forgiven
+    si_sar      target over artifacts (what is in no stem); any gain is forgiven
+    global_sdr  as snr, channels pooled: the SDR of the Sound Demixing Challenge and of MSST
+    csdr        museval's SDR (BSS Eval v4): median over frames of 1 s
+    bleedless   MSST: how little is too loud in the mel spectrogram, 0 to 100
+    fullness    MSST: how little is too soft in the mel spectrogram, 0 to 100
 
-Audio is (…, channels, samples) of any float type; scores are float64, computed in float64, one for each leading index.
+Higher is better in all. Scores are dB unless said; the mean over channels where channels are scored one by one.
+Audio is (…, channels, samples) of any float type; scores are float64, computed in float64, one for each leading index,
+on the device of the reference (on the CPU for mps, which has no float64).
 A reference may lack leading axes of its estimates: four references (4, 2, n) score six steps (6, 4, 2, n) as (6, 4).
-Every score is finite: between `FLOOR_DB` and `CEILING_DB`.
+Every score is finite: dB lie between `FLOOR_DB` and `CEILING_DB`.
+
+There is no level below which an estimate counts as silent: sdr, si_sdr, si_sir and si_sar forgive a gain of 1e-20 as
+they forgive one of 0.5. (mir_eval subtracts the reference and adds it again, which leaves only rounding of an estimate
+below 1e-14 of it: −47 dB where the same estimate, amplified, has 12.8.) snr, global_sdr and csdr give it 0 dB.
 
 >>> import torch
 >>> reference = torch.tensor([[1.0, -1.0, 1.0, -1.0]])  # one channel
@@ -15,45 +27,87 @@ Every score is finite: between `FLOOR_DB` and `CEILING_DB`.
 (5.567, 20.804)
 >>> scorer("sdr", reference)(torch.stack([estimate, 2 * estimate])).shape
 torch.Size([2])
+>>> others = torch.tensor([[1.0, 1.0, -1.0, -1.0]])
+>>> round(scorer("si_sir", references=torch.stack([reference, others]), target=0)(estimate).item(), 3)
+25.575
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Literal
-
-import torch
+from torch import Tensor
 
 from schedopt.errors import ConfigError
-from schedopt.metrics._bss_eval import PreparedReference, sdr
-from schedopt.metrics._common import CEILING_DB, FLOOR_DB, check_reference
-from schedopt.metrics._ratios import si_sdr, snr
+from schedopt.metrics._base import CEILING_DB, FLOOR_DB, Metric, Score, Truth
+from schedopt.metrics._bss_eval import SDR, PreparedReference, sdr
+from schedopt.metrics._frames import CSDR, csdr, frame_scores
+from schedopt.metrics._mel import BLEEDLESS, FULLNESS, bleedless, fullness
+from schedopt.metrics._projection import SI_SAR, SI_SIR, si_sar, si_sir
+from schedopt.metrics._ratios import GLOBAL_SDR, SI_SDR, SNR, global_sdr, si_sdr, snr
 
-__all__ = ["CEILING_DB", "FLOOR_DB", "METRICS", "Metric", "PreparedReference", "scorer", "sdr", "si_sdr", "snr"]
+__all__ = [
+    "CEILING_DB",
+    "FLOOR_DB",
+    "METRICS",
+    "Metric",
+    "PreparedReference",
+    "Score",
+    "Truth",
+    "bleedless",
+    "csdr",
+    "find_metric",
+    "frame_scores",
+    "fullness",
+    "global_sdr",
+    "register_metric",
+    "scorer",
+    "sdr",
+    "si_sar",
+    "si_sdr",
+    "si_sir",
+    "snr",
+]
 
-Metric = Literal["sdr", "si_sdr", "snr"]
-
-METRICS: dict[Metric, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "sdr": sdr,
-    "si_sdr": si_sdr,
-    "snr": snr,
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (SDR, SI_SDR, SNR, SI_SIR, SI_SAR, GLOBAL_SDR, CSDR, BLEEDLESS, FULLNESS)
 }
-"""Name → function of (reference, estimate)."""
+
+
+def register_metric(metric: Metric) -> Metric:
+    """Make `metric` known by its name. Raises `ConfigError` where another metric has the name."""
+    if METRICS.setdefault(metric.name, metric) is not metric:
+        raise ConfigError(f"metric {metric.name!r} is there already")
+    return metric
+
+
+def find_metric(name: str) -> Metric:
+    """The metric called `name`. Raises `ConfigError` that names the known ones."""
+    if name not in METRICS:
+        raise ConfigError(f"metric {name!r} is not known: choose one of {', '.join(METRICS)}")
+    return METRICS[name]
 
 
 def scorer(
-    metric: Metric, reference: torch.Tensor, *, keep_transform: bool = True
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The metric on one reference, checked and prepared once: estimates (…, channels, samples) → dB, (…,) float64.
+    metric: str,
+    reference: Tensor | None = None,
+    *,
+    references: Tensor | None = None,
+    target: int = 0,
+    sample_rate: int = 44_100,
+    keep_transform: bool = True,
+) -> Score:
+    """The metric on one reference, checked and prepared once: estimates (…, channels, samples) → (…,) float64.
 
-    `keep_transform` is that of `PreparedReference`.
+    Args:
+        reference: the target's, (…, channels, samples).
+        references: in its place those of all stems, (stems, channels, samples), with the index `target`; metrics that
+            look at the other stems need them (`Metric.needs_all_stems`).
+        sample_rate: Hz, for metrics of frames or frequencies.
+        keep_transform: that of `PreparedReference`.
 
     Raises `ConfigError` on an unknown metric and `DataError` on a reference that cannot be scored against.
     """
-    if metric not in METRICS:
-        raise ConfigError(f"metric {metric!r} is not known: choose one of {', '.join(METRICS)}")
-    if metric == "sdr":
-        return PreparedReference(reference, keep_transform=keep_transform).sdr
-    check_reference(reference)
-    return partial(METRICS[metric], reference)
+    if reference is None:
+        if references is None:
+            raise ConfigError("scorer needs a reference")
+        reference = references[target]
+    return find_metric(metric).prepare(Truth(reference, references, target, sample_rate, keep_transform))

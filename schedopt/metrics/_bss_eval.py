@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import torch
 from torch.nn.functional import pad
 
-from schedopt.metrics._common import check_estimates, check_reference, decibels, float64_device
+from schedopt.metrics._base import Metric, Score, Truth, check_estimates, check_reference, decibels, float64_device
 
 TAPS = 512
 """Length of the filter that is forgiven; BSS Eval's own figure."""
@@ -63,9 +63,9 @@ class PreparedReference:
     """
 
     def __init__(self, reference: torch.Tensor, *, keep_transform: bool = True) -> None:
-        self._sounding = check_reference(reference)
         self._shape = reference.shape
         self._device = float64_device(reference)
+        self._sounding = check_reference(reference).to(self._device)
         rows = reference.to(self._device).reshape(-1, reference.shape[-1])  # (rows, samples)
         self._blocks = -(-(reference.shape[-1] + TAPS - 1) // HOP)
         self._samples = rows
@@ -74,6 +74,7 @@ class PreparedReference:
             self._transform = self._spectra(0, self._blocks)
         _, correlation = self._correlate(rows[None])
         self._factor, self._load = _factor(correlation[0])  # (rows, TAPS, TAPS), (rows,)
+        self._loaded = bool(self._load.any())
 
     def sdr(self, estimates: torch.Tensor) -> torch.Tensor:
         """SDR in dB, (leading axes,) float64, of estimates with the reference's shape after any further leading axes.
@@ -81,17 +82,25 @@ class PreparedReference:
         Costs one pass of short FFTs over the estimate, and one more over those above 60 dB or of a singular reference.
         Raises `DataError` on another shape.
         """
-        check_estimates(self._shape, estimates)
+        check_estimates(self._shape, estimates, self._sounding)
         flat = estimates.to(self._device).reshape(-1, len(self._load), self._shape[-1])  # (estimates, rows, samples)
         energy, cross = self._correlate(flat)
         taps = self._solve(cross)  # (estimates, rows, TAPS)
         signal = (taps * cross).sum(dim=-1)
         distortion = energy - signal
-        doubtful = (energy > CANCELLATION * distortion) | (self._load > 0)
-        for index, row in doubtful.nonzero().tolist():
-            signal[index, row], distortion[index, row] = self._residual(row, taps[index, row], flat[index, row])
+        doubtful = (energy > CANCELLATION * distortion) | (self._load > 0)  # (estimates, rows)
+        # a GPU sums all of them again, since looking which ones need it would wait for the GPU
+        which = (
+            doubtful.any(dim=-1).nonzero()[:, 0]
+            if self._device.type == "cpu"
+            else torch.arange(len(flat), device=self._device)
+        )
+        if len(which):
+            summed = self._residual(flat[which], taps[which])
+            signal[which] = torch.where(doubtful[which], summed[0], signal[which])
+            distortion[which] = torch.where(doubtful[which], summed[1], distortion[which])
         rows = estimates.shape[:-1]
-        return decibels(signal.reshape(rows), distortion.reshape(rows), energy.reshape(rows), self._sounding)
+        return decibels(signal.reshape(rows), distortion.reshape(rows), self._sounding)
 
     def _solve(self, cross: torch.Tensor) -> torch.Tensor:
         """c of G c = d: (estimates, rows, TAPS) both.
@@ -99,7 +108,7 @@ class PreparedReference:
         A load λ is mostly taken out again by one step of refinement: c + (G + λ)⁻¹·(d − G c) = c + λ·(G + λ)⁻¹·c.
         """
         taps = torch.cholesky_solve(cross.movedim(0, -1), self._factor)  # (rows, TAPS, estimates)
-        if self._load.any():
+        if self._loaded:
             taps += torch.cholesky_solve(self._load[:, None, None] * taps, self._factor)
         return taps.movedim(-1, 0)
 
@@ -117,13 +126,13 @@ class PreparedReference:
             total += torch.fft.rfft(blocks).mul_(reference).sum(dim=-2)
         return energy, torch.fft.irfft(total, n=BLOCK)[..., :TAPS]
 
-    def _spectra(self, first: int, count: int, rows: slice = slice(None)) -> torch.Tensor:
+    def _spectra(self, first: int, count: int) -> torch.Tensor:
         """Conjugate spectra of the reference's blocks `first` to `first + count`: (rows, count, BLOCK // 2 + 1)."""
         if self._transform is not None:
-            return self._transform[rows, first : first + count]
+            return self._transform[:, first : first + count]
         start = first * HOP - (TAPS - 1)
         end = start + (count - 1) * HOP + BLOCK
-        inside = self._samples[rows, max(0, start) : end].double()
+        inside = self._samples[:, max(0, start) : end].double()
         missing = end - max(0, start) - inside.shape[-1]
         blocks = pad(inside, (max(0, -start), missing)).unfold(-1, BLOCK, HOP)
         spectra: torch.Tensor = torch.fft.rfft(blocks).conj_physical_()
@@ -141,13 +150,16 @@ class PreparedReference:
             blocks[..., TAPS - 1 :] = piece.reshape(*piece.shape[:-1], -1, HOP)
             yield first, blocks
 
-    def _residual(self, row: int, taps: torch.Tensor, estimate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Energies of the filtered reference c ∗ x and of x̂ − c ∗ x, summed over samples + TAPS − 1 samples."""
-        filtered = self._spectra(0, self._blocks, slice(row, row + 1))[0].conj() * torch.fft.rfft(taps, n=BLOCK)
-        projection = torch.fft.irfft(filtered, n=BLOCK)[:, TAPS - 1 :].flatten()  # ends in zeros
-        signal = projection.square().sum()
-        projection[: len(estimate)] -= estimate
-        return signal, projection.square().sum()
+    def _residual(self, estimates: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
+        """Energies of the filtered reference c ∗ x and of x̂ − c ∗ x, summed sample by sample: (2, estimates, rows)."""
+        energies = torch.zeros(2, *estimates.shape[:2], dtype=torch.float64, device=self._device)
+        filters = torch.fft.rfft(taps, n=BLOCK)[:, :, None]  # (estimates, rows, 1, BLOCK // 2 + 1)
+        for first, blocks in self._batches(estimates):
+            spectra = self._spectra(first, blocks.shape[-2]).conj() * filters
+            projection = torch.fft.irfft(spectra, n=BLOCK)[..., TAPS - 1 :]  # (estimates, rows, blocks, HOP)
+            energies[0] += projection.square().sum(dim=(-2, -1))
+            energies[1] += (projection - blocks[..., TAPS - 1 :]).square().sum(dim=(-2, -1))
+        return energies
 
 
 def _factor(correlation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -168,3 +180,10 @@ def _factor(correlation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         factor, failed = torch.linalg.cholesky_ex(matrices + torch.diag_embed(load[:, None].expand(-1, TAPS)))
         weak = failed > 0
     return factor, load
+
+
+def _prepare(truth: Truth) -> Score:
+    return PreparedReference(truth.reference, keep_transform=truth.keep_transform).sdr
+
+
+SDR = Metric("sdr", "SDR", "BSS Eval v3, equal to mir_eval: any filter of 512 taps is forgiven", _prepare)

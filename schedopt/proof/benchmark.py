@@ -21,9 +21,8 @@ from schedopt.data import cut_excerpts, load_tracks
 from schedopt.errors import DataError, ScheduleError
 from schedopt.evaluation import Evaluator, Passes
 from schedopt.files.schedule_file import ScheduleFile, check_separator
-from schedopt.metrics import Metric, scorer
+from schedopt.metrics import frame_scores, scorer
 from schedopt.proof.families import best_of_families
-from schedopt.proof.frames import frame_scores
 from schedopt.proof.methods import GREEDY_RATIOS, RIVALS, Method, Rival, compared
 from schedopt.schedules import Schedule
 from schedopt.separators import Separator, load_separator
@@ -188,9 +187,9 @@ def _outputs(
     """What the method hands out after step 0 … N; (channels, samples) each. Counts passes and seconds."""
     setting = method.settings[stem]
     # The trajectory is scored by the judge, with references that are prepared once; only the greedy search asks here.
-    metric: Metric = "sdr" if method.kind == "greedy" else "snr"
+    metric = "sdr" if method.kind == "greedy" else "snr"
     evaluator = Evaluator(
-        separator, [excerpt], setting.refinement, metric=metric, store=store, first_stems=separator.stems
+        separator, [excerpt], setting.refinement, metric=metric, store=store, shared_stems=separator.stems
     )
     if method.kind == "greedy":
         found = evaluator.trajectory(greedy_betas(evaluator, len(setting.betas)), 0)
@@ -222,6 +221,7 @@ class _Judge:
         if self.references is not None:
             one_second = self.excerpt.sample_rate
             frames = frame_scores(self.references, self.target, outputs[-1], one_second).cpu().numpy()
+            frames = frames[~np.isnan(frames)]
         return Heard(self.excerpt.track, by_step, frames)
 
 

@@ -21,8 +21,8 @@ from typing import Literal, get_args
 from schedopt.errors import ScheduleError
 from schedopt.files.benchmark_file import Kind
 from schedopt.files.schedule_file import SUFFIX, Entry, ScheduleFile
+from schedopt.refinement import Refinement
 from schedopt.schedules import Schedule, constant, line, zeros
-from schedopt.trajectory import Refinement
 
 Rival = Literal["shift", "line", "constant", "family"]
 
@@ -121,16 +121,16 @@ def _rivals(kind: Kind, stem: str, schedule: Setting, *, with_options: bool) -> 
     steps, how = len(schedule.betas), schedule.refinement
     plain = Refinement(stem, seed=how.seed)
     if kind == "shift":
-        yield shift_trick_name(steps), Setting(replace(plain, shift=True, output="mean"), zeros(steps))
+        yield shift_trick_name(steps), Setting(plain.model_copy(update={"shift": True, "output": "mean"}), zeros(steps))
     elif kind == "line":
-        yield f"line n/{steps}", Setting(replace(plain, peak_guard=True), line(steps))
+        yield f"line n/{steps}", Setting(plain.model_copy(update={"peak_guard": True}), line(steps))
     elif kind == "constant":
         # With a residual, β = 0 is more than the shift trick: it shows what the options do by themselves.
         for beta in (0.0, *CONSTANTS) if how.residual else CONSTANTS:
             name = f"constant {beta:g}, {steps + 1} passes"
             yield f"{name} ({_options(how)})" if with_options else name, Setting(how, constant(beta, steps))
     elif kind == "oracle":
-        yield f"oracle line n/{steps}", Setting(replace(plain, rule="oracle"), line(steps))
+        yield f"oracle line n/{steps}", Setting(plain.model_copy(update={"rule": "oracle"}), line(steps))
     elif kind == "greedy":
         yield f"greedy search, {steps} step{'s' * (steps > 1)}", Setting(plain, zeros(steps))
 

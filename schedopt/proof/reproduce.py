@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -106,11 +106,11 @@ def reproduce(
         evaluator = Evaluator(
             bench.separator,
             bench.excerpts,
-            replace(bench.refinement(stem), rule=rule),
+            bench.refinement(stem).model_copy(update={"rule": rule}),
             metric=config.search.metric,
             gains=config.data.gains,
             store=store,
-            first_stems=bench.separator.stems,
+            shared_stems=bench.separator.stems,
         )
         scores = [evaluator.scores(betas, [index])[0] for index in range(len(evaluator.tasks))]
         rows[rule, stem] = tuple(float(v) for v in mean_over_tracks(np.stack(scores), evaluator.tracks))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from schedopt.data import StemTrack, is_track_folder, open_stem_folder, stem_files, track_folders
+from schedopt.data import is_track_folder, open_stem_folder, stem_files, track_folders
 from schedopt.data._text import shown
 from schedopt.errors import DataError
 from schedopt.metrics import METRICS, scorer
@@ -91,15 +91,10 @@ def _score_track(
     silent: list[str] = []
     # Stem after stem, so that memory holds two of them, not eight.
     for stem in shared:
-        x = _stem(true, stem)
+        x = true.read_stem(stem)
         if not torch.any(x):
             silent.append(stem)
             continue
-        x_hat = _stem(guess, stem)
+        x_hat = guess.read_stem(stem)
         scores[stem] = {metric: float(scorer(metric, x)(x_hat)) for metric in METRICS}
     return scores, silent
-
-
-def _stem(track: StemTrack, stem: str) -> torch.Tensor:
-    """One stem of `track` from end to end, (channels, samples)."""
-    return torch.from_numpy(track.audio[stem].read_samples(0, track.samples))

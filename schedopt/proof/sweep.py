@@ -17,9 +17,9 @@ from schedopt.data import Split
 from schedopt.errors import ConfigError
 from schedopt.evaluation import Evaluator
 from schedopt.proof.statistics import Comparison, compare
+from schedopt.refinement import Refinement
 from schedopt.search.workbench import Workbench
 from schedopt.store import Store
-from schedopt.trajectory import Refinement
 from schedopt.types import STEMS, Excerpt
 
 MAX_GAIN = 100.0
@@ -142,7 +142,7 @@ def _score(bench: Workbench, excerpt: Excerpt, gains: Mapping[str, float]) -> di
                 metric=bench.config.search.metric,
                 gains=gains,
                 store=store,
-                first_stems=stems,
+                shared_stems=stems,
             ).scores(())[0, 0]
         )
         for stem in heard

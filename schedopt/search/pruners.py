@@ -1,7 +1,7 @@
 """Pruners end a trial before it has seen all excerpts: Optuna's, and two that compare excerpt by excerpt.
 
-Those two look at what `schedopt.search.selection` looks at: the lower bound of the gain over β = 0 by track, or the mean
-score where the study selects by that.
+Those two look at what `schedopt.search.selection` looks at: the lower bound of the gain over β = 0 by track, or the
+mean score where the study selects by that.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from optuna.pruners import BasePruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from schedopt.config import SearchSection
 from schedopt.errors import ConfigError
 from schedopt.optuna_classes import build
 from schedopt.search.selection import chosen, lower_bound
 from schedopt.search.study import zeros_by_track
+from schedopt.search_options import SearchOptions
 
 Array = NDArray[np.float64]
 
 WARM_UP_TRIALS = 5
 """Finished trials that running-mean pruners wait for before they compare."""
 
-P_THRESHOLD = 0.2
-"""A trial is pruned once it is worse than the selected one at this level, which three excerpts can reach (p = 1/8)."""
+P_THRESHOLD = 0.1
+"""A trial is pruned once it is worse than the selected one at this level, which four excerpts can reach (p = 1/16)."""
 
 CHANCE = 0.05
 LEARN_FROM = 12
@@ -267,11 +267,13 @@ def expected(study: Study, values: Mapping[int, float], excerpts: int) -> tuple[
     best = max(complete, key=lambda t: (t.values[0], -t.number), default=None)
     if best is None:
         return float(np.mean(list(values.values()))), None
-    apart = [value - best.intermediate_values[step] for step, value in values.items() if step in best.intermediate_values]
+    apart = [
+        value - best.intermediate_values[step] for step, value in values.items() if step in best.intermediate_values
+    ]
     return float(best.values[0] + np.mean(apart or [0.0])), None
 
 
-def make_pruner(search: SearchSection, tracks: Sequence[str]) -> BasePruner:
+def make_pruner(search: SearchOptions, tracks: Sequence[str]) -> BasePruner:
     """The pruner that `[search] pruner` names, for trials that report after each excerpt; `tracks` are theirs.
 
     Raises:

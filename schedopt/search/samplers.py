@@ -138,9 +138,7 @@ def surrogate_of(config: StudyConfig) -> Surrogate:
     """The model of the scores of this study's family."""
     refinement = config.refinement
     chained = refinement.rule in ("remix", "unmix") and not refinement.shift and refinement.output == "last"
-    return Surrogate(
-        config.family(), config.schedule.resolution, chained=chained, choose_steps=refinement.choose_steps
-    )
+    return Surrogate(config.family(), config.schedule.resolution, chained=chained, choose_steps=refinement.choose_steps)
 
 
 def _grid(config: StudyConfig) -> dict[str, list[float]]:

@@ -368,4 +368,3 @@ def _share(one: FloatDistribution, value: float) -> float:
     if one.log:
         return math.log(value / one.low) / math.log(one.high / one.low)
     return (value - one.low) / (one.high - one.low)
-

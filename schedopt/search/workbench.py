@@ -14,11 +14,11 @@ from schedopt.data import Split, cut_excerpts, load_tracks
 from schedopt.disk import DiskStore, default_folder
 from schedopt.errors import StudyError
 from schedopt.evaluation import Evaluator
+from schedopt.refinement import Refinement
 from schedopt.search.audio import AudioKeeper
 from schedopt.search.objective import Objective, OnExcerpt
 from schedopt.separators import Separator, load_separator
 from schedopt.store import Store
-from schedopt.trajectory import Refinement
 from schedopt.types import Excerpt
 
 KILLED = "workers keep being killed; is the memory full? Try fewer --workers"
@@ -85,7 +85,7 @@ class Workbench:
                 metric=config.search.metric,
                 gains=config.data.gains,
                 store=self.store,
-                first_stems=self.separator.stems if shared else (),
+                shared_stems=self.separator.stems if shared else (),
             )
             for stem in stems
         ]
@@ -113,7 +113,7 @@ class Workbench:
 
     def refinement(self, stem: str) -> Refinement:
         """How the studies of this file refine the target `stem`."""
-        return Refinement.of(stem, self.config.refinement, self.config.study.seed)
+        return self.config.refinement.for_target(stem, self.config.study.seed)
 
 
 def make_store(section: StoreSection) -> Store:

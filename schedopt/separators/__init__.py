@@ -1,16 +1,17 @@
-"""Demucs behind one small interface: mixtures in, estimates of all stems out."""
+"""Separators: mixtures in, estimates of all stems out. Demucs' models, and those of other packages."""
 
-from schedopt.separators.demucs.devices import resolve_device, resolve_precision
-from schedopt.separators.demucs.load import load_model, load_separator
-from schedopt.separators.demucs.separator import Separator
-from schedopt.separators.demucs.stream import Level, LevelMeter, Wave
+from schedopt.separators.demucs.load import load_model
 from schedopt.separators.demucs.weights import save_safetensors
+from schedopt.separators.devices import resolve_device, resolve_precision
+from schedopt.separators.load import as_separator, load_separator
+from schedopt.separators.plugins import SEPARATORS, Plugin
+from schedopt.separators.separator import Separator
 
 __all__ = [
-    "Level",
-    "LevelMeter",
+    "SEPARATORS",
+    "Plugin",
     "Separator",
-    "Wave",
+    "as_separator",
     "load_model",
     "load_separator",
     "resolve_device",

@@ -2,22 +2,19 @@
 
 from schedopt.songs.batch import Options, Result, find_songs, separate_songs
 from schedopt.songs.naming import Template
-from schedopt.songs.refining import Desk, Place, SegmentNews, passes, separate
-from schedopt.songs.waves import MemoryShelf, MemoryWave
+from schedopt.songs.refining import Position, SegmentNews, SongPasses, count_passes, separate
 from schedopt.songs.writing import Encoding
 
 __all__ = [
-    "Desk",
     "Encoding",
-    "MemoryShelf",
-    "MemoryWave",
     "Options",
-    "Place",
+    "Position",
     "Result",
     "SegmentNews",
+    "SongPasses",
     "Template",
+    "count_passes",
     "find_songs",
-    "passes",
     "separate",
     "separate_songs",
 ]

@@ -18,18 +18,20 @@ from typing import Any, Literal
 
 import filelock
 import torch
+from torch import Tensor
 
 from schedopt import __version__
+from schedopt.arrays import Arrays, ScratchFiles, blocks, stored
+from schedopt.data import SUFFIXES, check_file, open_audio
 from schedopt.data._text import reason, shown
-from schedopt.data.audio import check_file
 from schedopt.errors import DataError, SchedoptError
 from schedopt.files.schedule_file import Entry
-from schedopt.separators import Separator, Wave
+from schedopt.separators import Separator
 from schedopt.songs.naming import Template, inside, model_folder
-from schedopt.songs.reading import SUFFIXES, decode
-from schedopt.songs.refining import Desk, Place, separate, waves_at_most
-from schedopt.songs.waves import SAMPLE_BYTES, DiskShelf, Rest, Sum
+from schedopt.songs.refining import Position, SongPasses, arrays_at_most, separate, stems_to_estimate
 from schedopt.songs.writing import Encoding, write
+
+SAMPLE_BYTES = 4
 
 OtherMethod = Literal["add", "minus", "none"]
 State = Literal["done", "there", "failed"]
@@ -42,11 +44,12 @@ class Options:
     Attributes:
         out: the results' folder; one named after the model is made in it.
         entries: schedule by stem; stems without one come from the plain pass.
-        shifts: see `Desk`.
+        shifts: see `SongPasses`.
         two_stems: write this stem and what is left beside it, `no_STEM`.
         other_method: what is left: `add`, the sum of the other stems; `minus`, the song without the stem (called
             `minus_STEM`, as in demucs); `none`, nothing.
         overwrite: separate again where results are there.
+        downmix: of songs of more than two channels mix all, instead of taking the first two.
     """
 
     out: Path
@@ -57,6 +60,7 @@ class Options:
     two_stems: str | None = None
     other_method: OtherMethod = "add"
     overwrite: bool = False
+    downmix: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Result:
     error: str = ""
 
 
-OnPlace = Callable[[Path, Place, int], None]
+OnPosition = Callable[[Path, Position, int], None]
 """Called with a song, how far it is, and its length in samples."""
 
 
@@ -97,7 +101,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def separate_songs(
-    songs: Sequence[Path], separator: Separator, options: Options, on_place: OnPlace | None = None
+    songs: Sequence[Path], separator: Separator, options: Options, on_position: OnPosition | None = None
 ) -> Iterator[Result]:
     """Separate `songs` one after the other; a bad one does not stop the others.
 
@@ -109,7 +113,7 @@ def separate_songs(
     taken: dict[Path, Path] = {}
     for song in songs:
         try:
-            yield _Job(song, separator, options, taken, on_place).run()
+            yield _Job(song, separator, options, taken, on_position).run()
         except SchedoptError as error:
             yield Result(song, "failed", error=str(error))
         except OSError as error:
@@ -125,12 +129,12 @@ class _Job:
         separator: Separator,
         options: Options,
         taken: dict[Path, Path],
-        on_place: OnPlace | None,
+        on_position: OnPosition | None,
     ) -> None:
         self.song = song
         self.separator = separator
         self.options = options
-        self.on_place = on_place
+        self.on_position = on_position
         self.folder = options.out / model_folder(separator.name)
         self.files = self._files()
         for file in self.files.values():
@@ -151,39 +155,47 @@ class _Job:
         scratch.mkdir(parents=True, exist_ok=True)
         try:
             with filelock.FileLock(scratch / "lock", timeout=0):
-                self._continue_in(scratch)
-                shutil.rmtree(scratch, ignore_errors=True)
+                try:
+                    self._continue_in(scratch)
+                finally:
+                    shutil.rmtree(scratch, ignore_errors=True)
         except filelock.Timeout:
             raise DataError(f"{shown(self.song)}: another process is separating it") from None
         return Result(self.song, "done", files)
 
     def _continue_in(self, scratch: Path) -> None:
-        """Separate the song, from where an earlier run with the same settings left it."""
+        """Separate the song into files in `scratch`, then give them their names."""
         self._prepare(scratch)
-        rate = self.separator.sample_rate
-        with DiskShelf(scratch, self.separator.channels) as shelf:
-            if not shelf.samples("mixture"):
-                self._decode(shelf)
-            mixture = shelf.wave("mixture")
-            self._check_space(scratch, mixture.samples)
-            desk = Desk(self.separator, mixture, shelf, self.options.shifts, self._told(mixture.samples))
-            outputs = self._outputs(mixture, separate(desk, self.options.entries, self._stems()))
-            for number, output in enumerate(self.files):
-                write(outputs[output], scratch / f"{number}.{self.options.encoding.ext}", rate, self.options.encoding)
+        arrays = ScratchFiles(scratch)
+        song = open_audio(
+            self.song,
+            self.separator.sample_rate,
+            channels=self.separator.channels,
+            downmix=self.options.downmix,
+            folder=scratch,
+        )
+        mixture = stored(song.pieces(), arrays)
+        self._check_space(scratch, mixture.shape[-1])
+        stems = self._stems()
+        passes = SongPasses(
+            self.separator,
+            mixture,
+            stems_to_estimate(self.separator, self.options.entries, stems),
+            arrays,
+            self.options.shifts,
+            self._told(mixture.shape[-1]),
+        )
+        names = list(self.files)
+        outputs = separate(passes, self.options.entries, stems)
+        if self.options.two_stems is not None:
+            outputs = self._two(mixture, outputs, arrays)
+        for name, audio in outputs:
+            path = scratch / f"{names.index(name)}.{self.options.encoding.ext}"
+            write(audio, path, self.separator.sample_rate, self.options.encoding)
         for number, file in enumerate(self.files.values()):
             file.parent.mkdir(parents=True, exist_ok=True)
             inside(self.folder, file.relative_to(self.folder))
             (scratch / f"{number}.{self.options.encoding.ext}").replace(file)
-
-    def _decode(self, shelf: DiskShelf) -> None:
-        shelf.drop("decoding")
-        try:
-            decode(self.song, shelf.wave("decoding"), self.separator.sample_rate)
-        except DataError:
-            # There is nothing to continue from.
-            shutil.rmtree(shelf.folder, ignore_errors=True)
-            raise
-        shelf.rename("decoding", "mixture")
 
     def _prepare(self, scratch: Path) -> None:
         """Empty the folder of what was made of another song or with other settings."""
@@ -210,17 +222,18 @@ class _Job:
             "separator": [self.separator.fingerprint, self.separator.device.type, self.separator.batch_segments],
             "entries": {stem: entry.model_dump(mode="json") for stem, entry in self.options.entries.items()},
             "shifts": self.options.shifts,
+            "downmix": self.options.downmix,
             "versions": [__version__, torch.__version__],
         }
 
     def _check_space(self, scratch: Path, samples: int) -> None:
         """Refuse now what would fill the disk later.
 
-        On it lie the mixture, the waves of `separate`, and the stems that are written from them.
+        On it lie the arrays of `separate`, and the stems that are written from them.
         """
-        waves = 1 + waves_at_most(self.options.entries, self._stems(), self.separator.stems)
+        held = arrays_at_most(self.separator, self.options.entries, self._stems())
         written = len(self.files) * self.options.encoding.bits / 32
-        needed = (waves + written) * samples * self.separator.channels * SAMPLE_BYTES
+        needed = (held + written) * samples * self.separator.channels * SAMPLE_BYTES
         free = shutil.disk_usage(scratch).free + sum(path.stat().st_size for path in scratch.iterdir())
         if needed > free:
             raise DataError(
@@ -228,29 +241,37 @@ class _Job:
                 f" separated; {free / 1e9:.1f} GB are free"
             )
 
-    def _told(self, samples: int) -> Callable[[Place], None]:
-        told = self.on_place
+    def _told(self, samples: int) -> Callable[[Position], None]:
+        told = self.on_position
         if told is None:
             return lambda _: None
-        told(self.song, Place(None, 0, 0), samples)
-        return lambda place: told(self.song, place, samples)
+        told(self.song, Position(None, 0, 0), samples)
+        return lambda position: told(self.song, position, samples)
 
     def _stems(self) -> list[str]:
         """Stems that must be estimated."""
         only = self.options.two_stems
         return list(self.separator.stems) if only is None or self.options.other_method == "add" else [only]
 
-    def _outputs(self, mixture: Wave, estimates: Mapping[str, Wave]) -> dict[str, Wave]:
-        """What is written, by name."""
-        only = self.options.two_stems
-        if only is None:
-            return dict(estimates)
-        outputs: dict[str, Wave] = {only: estimates[only]}
-        if self.options.other_method == "minus":
-            outputs[f"minus_{only}"] = Rest(mixture, estimates[only])
-        elif self.options.other_method == "add":
-            outputs[f"no_{only}"] = Sum([wave for stem, wave in estimates.items() if stem != only])
-        return outputs
+    def _two(
+        self, mixture: Tensor, estimates: Iterator[tuple[str, Tensor]], arrays: Arrays
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The chosen stem, and what is left beside it: the others' sum, with the mixture's mean once, or the rest."""
+        only, method = self.options.two_stems, self.options.other_method
+        rest = arrays.empty(*mixture.shape).zero_()
+        mean = self.separator.mean_of(mixture)
+        others = 0
+        for stem, estimate in estimates:
+            for block in blocks(mixture.shape[-1]):
+                if stem == only and method == "minus":
+                    rest[:, block] = mixture[:, block] - estimate[:, block]
+                elif stem != only:
+                    rest[:, block] += estimate[:, block] - (mean if others else 0)
+            others += stem != only
+            if stem == only:
+                yield stem, estimate
+        if method != "none":
+            yield f"{'no' if method == 'add' else 'minus'}_{only}", rest
 
     def _files(self) -> dict[str, Path]:
         """Where each output goes, by its name."""

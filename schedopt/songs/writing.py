@@ -9,11 +9,11 @@ from typing import Literal
 
 import soundfile
 import torch
+from torch import Tensor
 
+from schedopt.arrays import blocks
 from schedopt.data._text import reason, shown
 from schedopt.errors import DataError
-from schedopt.separators import Wave
-from schedopt.songs.waves import pieces
 
 Bits = Literal[16, 24, 32]
 Clip = Literal["rescale", "clamp", "none"]
@@ -57,16 +57,16 @@ class Encoding:
         return "WAV" if samples * channels * self.bits // 8 < WAV_BYTES else "RF64"
 
 
-def write(wave: Wave, path: Path, sample_rate: int, encoding: Encoding) -> None:
-    """Write `wave` to `path`, which must be a name that nobody takes for a finished file yet.
+def write(wave: Tensor, path: Path, sample_rate: int, encoding: Encoding) -> None:
+    """Write `wave`, (channels, samples), to `path`, which must be a name that nobody takes for a finished file yet.
 
     Raises:
         DataError: it cannot be written.
     """
     divisor = 1.0
     if encoding.clipping == "rescale":
-        divisor = max(1.0, HEADROOM * max(float(piece.abs().max()) for piece in pieces(wave)))
-    channels = len(wave.read(0, 1))
+        divisor = max(1.0, HEADROOM * max(float(wave[:, block].abs().max()) for block in blocks(wave.shape[-1])))
+    channels, samples = wave.shape
     try:
         with soundfile.SoundFile(
             path,
@@ -74,10 +74,10 @@ def write(wave: Wave, path: Path, sample_rate: int, encoding: Encoding) -> None:
             sample_rate,
             channels,
             subtype=encoding.subtype(),
-            format=encoding.container(wave.samples, channels),
+            format=encoding.container(samples, channels),
         ) as file:
-            for piece in pieces(wave):
-                file.write(_clipped(piece, divisor, encoding.clipping).numpy().T)
+            for block in blocks(samples):
+                file.write(_clipped(wave[:, block], divisor, encoding.clipping).numpy().T)
         with path.open("r+b") as written:
             os.fsync(written.fileno())
     except (OSError, RuntimeError) as error:

@@ -11,7 +11,7 @@ import dataclasses
 import errno
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pickle import PicklingError
 from typing import Any
@@ -145,7 +145,7 @@ def _rehearse(
     with contextlib.suppress(KeyboardInterrupt):  # from between two excerpts; nobody is there to be answered
         objective.rehearse(schedules, units)
     # The store may hold the trials of other targets too.
-    mine = {astuple(evaluator.refinement) for evaluator in objective.evaluators}
+    mine = {evaluator.refinement for evaluator in objective.evaluators}
     scores = {key: score for key, score in bench.store.scores.items() if refinement_of(key) in mine}
     return scores, objective.passes() - before
 

@@ -17,7 +17,6 @@ from schedopt.data import cut_excerpts, load_tracks, mix
 from schedopt.evaluation import Evaluator
 from schedopt.files.schedule_file import load_schedule_file
 from schedopt.separators import load_separator, save_safetensors
-from schedopt.trajectory import Refinement
 from schedopt.workers.run import run
 from tests.models import RATE, tiny_hdemucs
 from tests.proof.schedules import write_schedule
@@ -68,7 +67,7 @@ def test_export_load_separate_gives_the_trials_estimates(
     # The study's trial on the excerpts, as the study itself runs it.
     separator = load_separator(config.separator.model, device="cpu", precision="float32")
     excerpts = cut_excerpts(load_tracks(config.data.source, "search"), config.data.excerpt)
-    trial = Evaluator(separator, excerpts, Refinement.of("vocals", config.refinement, config.study.seed))
+    trial = Evaluator(separator, excerpts, config.refinement.for_target("vocals", config.study.seed))
     songs = []
     for number, excerpt in enumerate(excerpts):
         songs.append(tmp_path / f"{number}.wav")
@@ -167,23 +166,29 @@ def test_the_demo_preset_separates(tmp_path: Path) -> None:
 
 
 PEAK = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from schedopt.songs import Options, separate_songs
 from tests.songs.songs import entry, tiny
+
+def anonymous(*_):
+    # Memory that the kernel cannot drop: pages of scratch files are written out when memory is short.
+    status = Path("/proc/self/status").read_text()
+    peaks[-1] = max(peaks[-1], int(re.search(r"RssAnon:\\s+(\\d+)", status)[1]) // 1024)
+
 separator = tiny(channels=1, depth=1, segment=8, dconv_mode=0, resample=False)
 peaks = []
 for song in sys.argv[2:]:
+    peaks.append(0)
     options = Options(Path(sys.argv[1]), entries={"vocals": entry(0.5, shift=True, output="mean")})
-    (result,) = separate_songs([Path(song)], separator, options)
+    (result,) = separate_songs([Path(song)], separator, options, anonymous)
     assert result.state == "done", result.error
-    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 print(*peaks)
 """
 
 
 def test_memory_does_not_grow_with_the_songs_length(tmp_path: Path) -> None:
-    lengths = (20, 120)
+    lengths = (30, 240)
     rng = np.random.default_rng(0)
     for seconds in lengths:
         noise = rng.uniform(-0.5, 0.5, seconds * 8_000).astype(np.float32)
@@ -192,6 +197,6 @@ def test_memory_does_not_grow_with_the_songs_length(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PEAK, str(tmp_path / "out"), *songs]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     short, long = map(int, done.stdout.split())
-    # 100 s more are 35 MB in float32, for each of a dozen waves.
-    assert long - short < 25, f"{short} → {long} MiB"
-    assert len(list((tmp_path / "out" / "tiny" / "120").iterdir())) == 4
+    # 210 s more are 74 MB in float32, for each of a dozen arrays.
+    assert long - short < 50, f"{short} → {long} MiB"
+    assert len(list((tmp_path / "out" / "tiny" / "240").iterdir())) == 4

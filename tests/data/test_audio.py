@@ -71,10 +71,10 @@ def test_resampled_tone_is_the_tone(tmp_path: Path, rate: int) -> None:
 @pytest.mark.parametrize("rate", [8_000, 32_000, 44_101, 48_000, 96_000])
 def test_resampled_pieces_are_cut_out_of_the_whole(rate: int) -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (4 * rate, 2)).astype(np.float32)
-    length = resampled_length(len(noise), rate)
+    length = resampled_length(len(noise), rate, SAMPLE_RATE)
 
     def piece(first: int, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        return read_resampled(lambda a, n: noise[a : a + n], rate, len(noise), first, count)
+        return read_resampled(lambda a, n: noise[a : a + n], rate, SAMPLE_RATE, len(noise), first, count)
 
     whole = piece(0, length)
     assert whole.shape == (length, 2)
@@ -89,7 +89,7 @@ def test_resampling_reads_little_more_than_the_piece() -> None:
         asked.append(count)
         return np.zeros((count, 1), np.float32)
 
-    assert read_resampled(read, 48_000, 48_000 * 3600, 44_100 * 1800, 44_100).shape == (44_100, 1)
+    assert read_resampled(read, 48_000, SAMPLE_RATE, 48_000 * 3600, 44_100 * 1800, 44_100).shape == (44_100, 1)
     assert sum(asked) < 48_000 * (1 + 3 * MARGIN / 44_100)
 
 

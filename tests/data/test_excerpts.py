@@ -31,7 +31,9 @@ class Song:
     parts: Parts
     seconds: float
     name: str = "song"
+    stems: tuple[str, ...] = STEMS
     reads: list[tuple[float, float]] = field(default_factory=list)
+    closed: int = 0
 
     def read(self, start: float, seconds: float) -> torch.Tensor:
         self.reads.append((start, seconds))
@@ -41,6 +43,13 @@ class Song:
                 audio[STEMS.index(stem), :, round(begin * 44_100) : round(end * 44_100)] = level
         first = round(start * 44_100)
         return audio[..., first : first + round(seconds * 44_100)].clone()
+
+    def close(self) -> None:
+        self.closed += 1
+
+    @property
+    def location(self) -> str:
+        return f"songs/{self.name}"
 
 
 def everywhere(seconds: float, level: float = 0.1) -> dict[str, list[tuple[float, float, float]]]:

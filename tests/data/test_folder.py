@@ -47,7 +47,7 @@ def test_the_shortest_stem_counts_and_is_named(tmp_path: Path, caplog: pytest.Lo
     assert track.read().shape == (4, 2, 33_075)
     track.read(0.1, 0.1)
     assert caplog.messages == [
-        f"{folder}: lengths differ (up to 1.000 s, drums.wav); only the first 0.750 s, as long as bass.wav, are used"
+        f"{folder}: lengths differ (up to 1.000 s, drums); only the first 0.750 s, as long as bass, are used"
     ]
 
 

@@ -1,4 +1,4 @@
-"""MUSDB18 through the musdb package, on the one real excerpt that stempeg carries (6 s, AAC)."""
+"""MUSDB18 as the musdb package lays it out, on the one real excerpt that stempeg carries (6 s, AAC)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def test_the_real_excerpt_is_read_as_musdb_stores_it(tmp_path: Path, caplog: pyt
     expected, _ = stempeg.read_stems(stempeg.example_stem_path(), stem_id=[1, 2, 3, 4], ffmpeg_format="s16le")
     audio = track.read(0.0, track.seconds)
     assert track.seconds == pytest.approx(6.083628)
-    np.testing.assert_array_equal(audio.numpy(), expected.transpose(0, 2, 1).astype(np.float32))
+    # musdb decodes to 16 bits, which cuts what is above full scale and rounds the rest.
+    np.testing.assert_allclose(audio.clamp(-1, 1).numpy(), expected.transpose(0, 2, 1), atol=2**-15)
     assert torch.equal(track.read(1.2345678, 0.3), audio[..., 54_444 : 54_444 + 13_230])
 
 
@@ -112,7 +113,7 @@ def test_broken_files_are_refused_by_name(tmp_path: Path) -> None:
     assert path.name in refusal(tmp_path)
     path.unlink()
     path.mkdir()
-    assert f"{path} is not a file" in refusal(tmp_path)
+    assert f"{path} is a folder" in refusal(tmp_path)
 
 
 def test_damaged_audio_is_refused(tmp_path: Path) -> None:

@@ -26,10 +26,10 @@ from schedopt.files.schedule_file import (
     json_schema,
     load_schedule_file,
 )
+from schedopt.refinement import Refinement
 from schedopt.search.export import as_json, schedule_file
 from schedopt.separators import load_separator
 from schedopt.storage.opening import open_storage
-from schedopt.trajectory import Refinement
 from schedopt.workers.run import run
 from tests.models import tiny_separator
 from tests.studies import make_study, write_study
@@ -76,7 +76,7 @@ def test_a_shared_schedule_serves_every_stem_but_those_with_their_own(tmp_path: 
     entries = read(tmp_path, document).entries()
     assert list(entries) == ["drums", "bass", "other", "vocals"]
     assert entries["vocals"].rule == "remix"
-    assert entries["bass"].refinement("bass") == Refinement("bass", "resum", shift=True, output="mean", seed=3)
+    assert entries["bass"].refinement("bass") == Refinement("bass", rule="resum", shift=True, output="mean", seed=3)
 
 
 def test_an_exported_study_reads_back_and_fits_its_model_only(tmp_path: Path) -> None:
@@ -119,8 +119,7 @@ def test_no_oracle_reaches_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("model", None, "model is missing"),
         ("extra", 1, "unknown key extra"),
         ("schedules", {}, "schedules: "),
-        ("schedules.piano", {"rule": "remix", "betas": [1]}, "schedules: 'piano' is not one of drums"),
-        ("schedules.\x1b[31m", {"rule": "remix", "betas": [1]}, r"schedules: '\x1b[31m' is not one of"),
+        ("schedules.\x1b[31m", {"rule": "remix", "betas": [1]}, r"schedules.\x1b[31m"),
         ("schedules.vocals.betas", None, "schedules.vocals.betas is missing"),
         ("schedules.vocals.betas", [], "schedules.vocals.betas: "),
         ("schedules.vocals.betas", [0.5, 1.5], "schedules.vocals.betas[1] = 1.5: "),
@@ -131,9 +130,9 @@ def test_no_oracle_reaches_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("schedules.vocals.betas", [0.0] * 101, "schedules.vocals.betas: "),
         ("schedules.vocals.rule", "remixx", "schedules.vocals.rule = 'remixx': there is no rule"),
         ("schedules.vocals.rule", "oracle", "schedules.vocals.rule = 'oracle': the rule oracle needs the true stems"),
-        ("schedules.vocals.family", "cubic", "schedules.vocals.family = 'cubic': there is no family"),
+        ("schedules.vocals.family", 3, "schedules.vocals.family = 3: Input should be a valid string"),
         ("schedules.vocals.steps", 3, "schedules.vocals: steps is 3, but there are 2 betas"),
-        ("schedules.vocals.gains", {"piano": 1}, "schedules.vocals.gains: 'piano' is not one of"),
+        ("schedules.vocals.gains", {"a/b": 1}, "schedules.vocals.gains.a/b"),
         ("schedules.vocals.output", "median", "schedules.vocals.output = 'median': "),
         ("schedules.vocals.seed", -1, "schedules.vocals.seed = -1: "),
         ("model.weights", "../../etc", "model.weights = '../../etc': "),
@@ -211,12 +210,12 @@ def test_schedule_files_follow_the_schema(name: str) -> None:
         ("kind", "x"),
         ("extra", 1),
         ("schedules", {}),
-        ("schedules.piano", {"rule": "remix", "betas": [1]}),
+        ("schedules.a/b", {"rule": "remix", "betas": [1]}),
         ("schedules.vocals.betas", [1.5]),
         ("schedules.vocals.betas", []),
         ("schedules.vocals.rule", "oracle"),
-        ("schedules.vocals.family", "cubic"),
-        ("schedules.vocals.gains", {"piano": 1}),
+        ("schedules.vocals.family", 3),
+        ("schedules.vocals.gains", {"a/b": 1}),
         ("model.weights", "x"),
         ("model.segment", -1),
     ],

@@ -2,95 +2,146 @@
 
 import doctest
 import logging
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 import schedopt.metrics
 from schedopt.errors import ConfigError, DataError
-from schedopt.metrics import CEILING_DB, FLOOR_DB, METRICS, Metric, scorer
-from schedopt.metrics._common import _warn_once
+from schedopt.metrics import CEILING_DB, FLOOR_DB, METRICS, Metric, Score, Truth, register_metric, scorer
+from schedopt.metrics._base import _warn_once
 from tests.metrics.signals import noise
 
-NAMES: tuple[Metric, ...] = ("sdr", "si_sdr", "snr")
+NAMES = ("sdr", "si_sdr", "snr", "si_sir", "si_sar", "global_sdr", "csdr", "bleedless", "fullness")
+OF_THE_TARGET = tuple(name for name in NAMES if not METRICS[name].needs_all_stems)
+BY_CHANNEL = ("sdr", "si_sdr", "snr", "si_sir", "si_sar")
+ZERO_FOR_SILENCE = ("snr", "global_sdr")
 
 
 @pytest.fixture(params=NAMES)
-def metric(request: pytest.FixtureRequest) -> Metric:
-    name: Metric = request.param
+def metric(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
     return name
+
+
+def score_with(metric: str, reference: Tensor) -> Score:
+    """The metric on `reference` (channels, samples), beside another stem of noise."""
+    return scorer(metric, references=torch.stack([noise(*reference.shape, seed=99), reference]), target=1)
+
+
+def lowest(metric: str) -> float:
+    return FLOOR_DB if METRICS[metric].unit == "dB" else 0.0
 
 
 def test_every_metric_is_tested_here() -> None:
     assert set(METRICS) == set(NAMES)
+    assert all(metric.name == name and metric.direction == "maximize" for name, metric in METRICS.items())
 
 
 def test_the_examples_of_the_docstring() -> None:
     assert doctest.testmod(schedopt.metrics).failed == 0
 
 
-def test_batch_equals_loop(metric: Metric) -> None:
-    references = noise(2, 2, 1500)  # (stems, channels, samples)
-    estimates = references + 0.2 * noise(3, 2, 2, 1500, seed=1)  # (steps, stems, channels, samples)
-    scores = METRICS[metric](references, estimates)
+def test_batch_equals_loop(metric: str) -> None:
+    reference = noise(2, 6000)
+    estimates = reference + 0.2 * noise(3, 2, 2, 6000, seed=1)  # (3, 2, channels, samples)
+    score = score_with(metric, reference)
+    scores = score(estimates)
     assert scores.shape == (3, 2)
     assert scores.dtype == torch.float64
-    loop = [[METRICS[metric](references[stem], step[stem]).item() for stem in range(2)] for step in estimates]
+    loop = [[score(estimate).item() for estimate in row] for row in estimates]
+    assert torch.allclose(scores, torch.tensor(loop, dtype=torch.float64), rtol=0, atol=1e-9)
+    assert score(estimates[0, 0]).shape == ()
+
+
+@pytest.mark.parametrize("metric", OF_THE_TARGET)
+def test_several_references_at_once(metric: str) -> None:
+    references = noise(2, 2, 1500)  # (stems, channels, samples)
+    estimates = references + 0.2 * noise(3, 2, 2, 1500, seed=1)  # (steps, stems, channels, samples)
+    scores = scorer(metric, references)(estimates)
+    assert scores.shape == (3, 2)
+    loop = [[scorer(metric, references[stem])(step[stem]).item() for stem in range(2)] for step in estimates]
     assert torch.allclose(scores, torch.tensor(loop, dtype=torch.float64), rtol=0, atol=1e-9)
 
 
-def test_scorer_equals_the_function(metric: Metric) -> None:
-    reference = noise(2, 1500)
-    estimates = reference + 0.2 * noise(4, 2, 1500, seed=1)
-    assert torch.allclose(
-        scorer(metric, reference)(estimates), METRICS[metric](reference, estimates), rtol=0, atol=1e-9
-    )
-    assert scorer(metric, reference)(estimates[0]).shape == ()
+def test_scorer_equals_the_function(metric: str) -> None:
+    references = noise(2, 2, 1500)
+    estimates = references[0] + 0.2 * noise(4, 2, 1500, seed=1)
+    function: Callable[..., Tensor] = getattr(schedopt.metrics, metric)
+    truth = (references, 0) if METRICS[metric].needs_all_stems else (references[0],)
+    expected = function(*truth, estimates)
+    assert torch.allclose(scorer(metric, references=references, target=0)(estimates), expected, rtol=0, atol=1e-9)
+    if metric in OF_THE_TARGET:
+        score = scorer(metric, references[0], keep_transform=False)
+        assert torch.allclose(score(estimates), expected, rtol=0, atol=1e-9)
 
 
-def test_channels_are_averaged(metric: Metric) -> None:
-    reference, estimate = noise(2, 1500), noise(2, 1500) + 0.2 * noise(2, 1500, seed=1)
-    alone = [METRICS[metric](reference[c : c + 1], estimate[c : c + 1]).item() for c in range(2)]
-    assert METRICS[metric](reference, estimate).item() == pytest.approx(sum(alone) / 2, abs=1e-9)
+@pytest.mark.parametrize("metric", BY_CHANNEL)
+def test_channels_are_averaged(metric: str) -> None:
+    references, estimate = noise(2, 2, 1500), noise(2, 1500) + 0.2 * noise(2, 1500, seed=1)
+    alone = [
+        scorer(metric, references=references[:, c : c + 1], target=0)(estimate[c : c + 1]).item() for c in range(2)
+    ]
+    together = scorer(metric, references=references, target=0)(estimate).item()
+    assert together == pytest.approx(sum(alone) / 2, abs=1e-9)
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("where", ["everywhere", "one sample"])
 def test_silent_and_broken_estimates_score_finite_and_are_logged_once(
-    metric: Metric, value: float, where: str, caplog: pytest.LogCaptureFixture
+    metric: str, value: float, where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     reference = noise(2, 1500)
     estimates = reference + 0.1 * noise(3, 2, 1500, seed=1)
-    good = METRICS[metric](reference, estimates)
+    good = score_with(metric, reference)(estimates)
     broken = estimates.clone()
     broken[1, :, slice(None) if where == "everywhere" else 700] = value
     _warn_once.cache_clear()
     with caplog.at_level(logging.WARNING, logger="schedopt"):
-        scores = scorer(metric, reference)(broken)
-        assert torch.equal(scorer(metric, reference)(broken), scores)
+        scores = score_with(metric, reference)(broken)
+        assert torch.equal(score_with(metric, reference)(broken), scores)
     assert torch.allclose(scores[[0, 2]], good[[0, 2]], rtol=0, atol=1e-9)
-    assert FLOOR_DB <= scores[1] <= CEILING_DB
+    assert lowest(metric) <= scores[1] <= CEILING_DB
     usable = value == 0 and where == "one sample"
     assert len(caplog.records) == (0 if usable else 1)
-    if not usable:
-        assert scores[1] == (0 if (metric, value) == ("snr", 0.0) else FLOOR_DB)
+    if value != 0:
+        assert scores[1] == lowest(metric)
+    elif not usable and METRICS[metric].unit == "dB":
+        assert scores[1] == (0 if metric in ZERO_FOR_SILENCE else FLOOR_DB)
 
 
-def test_one_broken_channel_of_two_gets_the_floor(metric: Metric) -> None:
+def test_a_broken_channel_of_two(metric: str) -> None:
     reference = noise(2, 1500)
     estimate = reference + 0.1 * noise(2, 1500, seed=1)
-    left = METRICS[metric](reference[:1], estimate[:1]).item()
+    references = torch.stack([noise(2, 1500, seed=99), reference])
+    left = scorer(metric, references=references[:, :1], target=1)(estimate[:1]).item()
     estimate[1] = torch.nan
-    assert METRICS[metric](reference, estimate).item() == pytest.approx((left + FLOOR_DB) / 2, abs=1e-9)
+    expected = (left + FLOOR_DB) / 2 if metric in BY_CHANNEL else lowest(metric)
+    assert scorer(metric, references=references, target=1)(estimate).item() == pytest.approx(expected, abs=1e-9)
 
 
-def test_silent_references_are_refused(metric: Metric) -> None:
+def test_silent_references_are_refused(metric: str) -> None:
     with pytest.raises(DataError, match="the reference is silent"):
-        scorer(metric, torch.zeros(2, 100))
+        score_with(metric, torch.zeros(2, 100))
+
+
+@pytest.mark.parametrize("metric", OF_THE_TARGET)
+def test_a_silent_reference_among_several_is_named(metric: str) -> None:
     references = noise(3, 2, 100)
     references[1] = 0
     with pytest.raises(DataError, match=r"reference \(1,\) is silent"):
-        METRICS[metric](references, references)
+        scorer(metric, references)
+
+
+@pytest.mark.parametrize("gain", [1e-20, -1e-12, 1e-3])
+@pytest.mark.parametrize("metric", ["sdr", "si_sdr", "si_sir", "si_sar"])
+def test_any_gain_is_forgiven(metric: str, gain: float) -> None:
+    reference = noise(2, 6000)
+    estimate = (reference + 0.3 * noise(2, 6000, seed=1) + 0.1 * noise(2, 6000, seed=99)).double()
+    score = score_with(metric, reference)
+    assert score(gain * estimate).item() == pytest.approx(score(estimate).item(), abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -98,27 +149,50 @@ def test_silent_references_are_refused(metric: Metric) -> None:
     [torch.zeros(2, 0), torch.ones(100), torch.ones(0, 100), torch.ones(2, 100, dtype=torch.int16)],
     ids=["no samples", "no channel axis", "no channels", "integers"],
 )
-def test_what_is_no_reference_is_refused(metric: Metric, reference: torch.Tensor) -> None:
+def test_what_is_no_reference_is_refused(metric: str, reference: Tensor) -> None:
     with pytest.raises(DataError, match=r"a reference needs the shape \(…, channels, samples\)"):
-        scorer(metric, reference)
+        scorer(metric, references=torch.stack([reference, reference]), target=0)
 
 
-def test_references_that_are_not_finite_are_refused(metric: Metric) -> None:
-    reference = noise(2, 100)
-    reference[1, 50] = torch.nan
+@pytest.mark.parametrize("stem", [0, 1])
+def test_references_that_are_not_finite_are_refused(metric: str, stem: int) -> None:
+    references = noise(2, 2, 100)
+    references[stem, 1, 50] = torch.nan
+    if stem == 1 and metric in OF_THE_TARGET:
+        scorer(metric, references=references, target=0)
+        return
     with pytest.raises(DataError, match="not finite"):
-        scorer(metric, reference)
+        scorer(metric, references=references, target=0)
 
 
 @pytest.mark.parametrize("shape", [(2, 99), (1, 100), (100,), (3, 1, 100), (0, 2, 100)])
-def test_other_shapes_are_refused(metric: Metric, shape: tuple[int, ...]) -> None:
+def test_other_shapes_are_refused(metric: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match="does not fit its reference of shape") as caught:
-        scorer(metric, noise(2, 100))(noise(*shape))
+        score_with(metric, noise(2, 100))(noise(*shape))
     assert "\n" not in str(caught.value)
-    with pytest.raises(DataError, match="does not fit its reference of shape"):
-        METRICS[metric](noise(2, 100), noise(*shape))
 
 
 def test_an_unknown_metric_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="metric 'sdri' is not known: choose one of sdr, si_sdr, snr"):
-        scorer("sdri", noise(2, 100))  # type: ignore[arg-type]
+        scorer("sdri", noise(2, 100))
+
+
+def test_missing_references_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="needs the references of all stems"):
+        scorer("si_sir", noise(2, 100))
+    with pytest.raises(ConfigError, match="needs a reference"):
+        scorer("snr")
+
+
+def test_metrics_can_be_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedopt.metrics, "METRICS", dict(METRICS))
+
+    def prepare(truth: Truth) -> Score:
+        return lambda estimates: -(estimates - truth.reference).double().abs().mean(dim=(-2, -1))
+
+    added = register_metric(Metric("mae", "MAE", "mean absolute error, negated", prepare, unit=""))
+    reference = noise(2, 100)
+    assert scorer("mae", reference)(torch.stack([reference, reference + 0.5])).tolist() == pytest.approx([0, -0.5])
+    assert register_metric(added) is added
+    with pytest.raises(ConfigError, match="metric 'mae' is there already"):
+        register_metric(Metric("mae", "MAE", "another one", prepare))

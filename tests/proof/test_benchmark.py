@@ -19,10 +19,9 @@ from schedopt.files.schedule_file import ScheduleFile, load_schedule_file
 from schedopt.metrics import sdr
 from schedopt.proof.benchmark import Options, benchmark, greedy_betas
 from schedopt.proof.findings import findings, track_scores
-from schedopt.proof.frames import frame_scores
 from schedopt.proof.methods import GREEDY_RATIOS, compared, shift_trick_name
 from schedopt.proof.tables import ALL
-from schedopt.trajectory import Refinement
+from schedopt.refinement import Refinement
 from tests.models import RATE, noise_excerpt, tiny_separator
 from tests.proof.schedules import TRACKS, schedule, write_bench, write_schedule
 
@@ -190,17 +189,6 @@ def test_the_greedy_search_equals_a_plain_loop() -> None:
     assert evaluator.passes.run <= 1 + 10 * steps
 
 
-def test_frames_are_musevals() -> None:
-    """Energy ratio over both channels of each second; seconds in which a stem is silent do not count."""
-    references = torch.randn(2, 2, 40, generator=torch.Generator().manual_seed(0))
-    references[1, :, 10:20] = 0
-    estimate = references[0] + 0.1
-    got = frame_scores(references, 0, estimate, 10)
-    energy = references[0].double().unflatten(1, (4, 10)).square().sum(dim=(0, 2))[[0, 2, 3]]  # type: ignore[no-untyped-call]
-    assert_allclose(got, 10 * torch.log10(energy / (20 * 0.1**2)), atol=1e-4)
-    assert frame_scores(references[..., :9], 0, estimate[:, :9], 10).shape == (0,)
-
-
 def test_excerpts_count_within_their_track(folder: Path) -> None:
     document = schedule(folder, bass={"betas": [0.5]})
     document["data"] |= {"excerpts_per_track": 2}
@@ -218,7 +206,7 @@ def test_a_residual_is_told_from_the_schedule(folder: Path) -> None:
     keys = {"betas": [0.3, 0.6], "rule": "unmix", "shift": True, "output": "mean", "residual": 0.25}
     path = write_schedule(folder, "residual", vocals=keys)
     methods = {method.name: method.settings["vocals"] for method in compared({"f": load_schedule_file(path)})}
-    options = Refinement("vocals", "unmix", shift=True, output="mean", residual=0.25)
+    options = Refinement("vocals", rule="unmix", shift=True, output="mean", residual=0.25)
     assert methods["constant 0, 3 passes"].refinement == methods["f"].refinement == options
     assert methods["constant 0, 3 passes"].betas == methods[shift_trick_name(2)].betas == (0.0, 0.0)
     assert methods[shift_trick_name(2)].refinement == Refinement("vocals", shift=True, output="mean")

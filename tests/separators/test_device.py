@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from schedopt.errors import SeparatorError
-from schedopt.separators import Separator, resolve_device, resolve_precision
-from schedopt.separators.demucs import devices
+from schedopt.separators import devices, load_separator, resolve_device, resolve_precision, save_safetensors
 from tests.models import tiny_hdemucs, tiny_separator
 
 
@@ -70,13 +71,18 @@ def test_precision_by_name() -> None:
 
 
 def test_auto_leaves_a_device_that_cannot_run_the_model(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Torch's device without memory takes any model, and its estimates cannot be read.
     monkeypatch.setattr(devices, "_best", lambda: "meta")
-    separator = Separator.from_model(tiny_hdemucs(), name="tiny", device="auto")
+    path = tmp_path / "tiny.safetensors"
+    save_safetensors(tiny_hdemucs(), path)
+    # As every command loads it, and with the precision of the device that is left.
+    monkeypatch.setattr(devices, "_cpu_flags", lambda: set())
+    separator = load_separator(str(path), device="auto", precision="auto")
     (line,) = caplog.messages
+    line = line.replace(str(path), "tiny")
     assert line.startswith("tiny does not run on meta and runs on the CPU instead: ")
-    assert separator.device.type == "cpu"
+    assert (separator.device.type, separator.precision) == ("cpu", "float32")
     mixture = torch.randn(1, 2, 4000, generator=torch.Generator().manual_seed(0))
     assert torch.equal(separator(mixture), tiny_separator()(mixture))

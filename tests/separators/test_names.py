@@ -200,7 +200,7 @@ def test_pickles_with_trust(tmp_path: Path) -> None:
     chosen = load_separator(str(tmp_path / "def456"), device="cpu", trust_pickle=True)
     assert chosen.fingerprint == print_of(demucs(1))
     (tmp_path / "both.yaml").write_text("models: [abc123, def456]")
-    assert len(load_separator(str(tmp_path), device="cpu", trust_pickle=True)._bag.models) == 2
+    assert len(load_separator(str(tmp_path), device="cpu", trust_pickle=True).members) == 2
 
 
 def test_a_folder_of_safetensors_needs_no_trust(tmp_path: Path) -> None:

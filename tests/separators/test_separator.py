@@ -11,9 +11,9 @@ import torch
 
 from schedopt.config import make_config
 from schedopt.errors import SeparatorError
+from schedopt.refinement import MAX_SHIFT_SECONDS
 from schedopt.separators import Separator
-from schedopt.separators.demucs.segments import cut_for
-from schedopt.trajectory import MAX_SHIFT_SECONDS
+from schedopt.separators.demucs.build import cut_for
 from schedopt.types import STEMS
 from tests.separators.networks import SAMPLES, demucs, difference, htdemucs, mixed_bag, mixture, one_hot_bag
 
@@ -89,7 +89,6 @@ def test_fingerprint_changes_with_all_that_changes_an_estimate() -> None:
         make(demucs(normalize=False)),
         make(demucs(), overlap=0.5),
         make(demucs(), segment=0.2),
-        make(demucs(), precision="bfloat16"),
         make(mixed_bag()),
     ]
     prints = {separator.fingerprint for separator in (plain, *others)}

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from torch import Tensor
 
 from schedopt.files.schedule_file import Entry
 from schedopt.separators import Separator
-from schedopt.songs import MemoryWave
 from tests.models import RATE
 from tests.separators.networks import demucs, mixture
 
@@ -23,13 +21,6 @@ def tiny(**options: Any) -> Separator:
 
 def entry(*betas: float, **options: Any) -> Entry:
     return Entry(**{"rule": "remix", "betas": betas, **options})
-
-
-def kept(wave: Tensor) -> MemoryWave:
-    """A wave (channels, samples) as one that can be read anywhere."""
-    made = MemoryWave(len(wave))
-    made.append(wave)
-    return made
 
 
 def write_song(path: Path, seconds: float = 0.6, seed: int = 0, rate: int = RATE, **options: Any) -> Path:

@@ -15,7 +15,6 @@ from schedopt.songs import Encoding
 from schedopt.songs.writing import write
 from tests.models import RATE
 from tests.separators.networks import mixture
-from tests.songs.songs import kept
 
 QUIET = mixture(RATE // 4)
 LOUD = 6 * QUIET
@@ -23,7 +22,7 @@ PREVENT_CLIP: Any = prevent_clip  # demucs is untyped
 
 
 def written(path: Path, wave: torch.Tensor, **options: Any) -> tuple[torch.Tensor, Any]:
-    write(kept(wave), path, RATE, Encoding(**options))
+    write(wave, path, RATE, Encoding(**options))
     samples, rate = soundfile.read(path, dtype="float32")
     assert rate == RATE
     return torch.from_numpy(samples.T), soundfile.info(path)
@@ -71,4 +70,4 @@ def test_a_wav_that_would_be_too_long_is_rf64() -> None:
 
 def test_a_full_disk_is_one_line() -> None:
     with pytest.raises(DataError, match=r"/dev/full: cannot be written"):
-        write(kept(QUIET), Path("/dev/full"), RATE, Encoding())
+        write((QUIET), Path("/dev/full"), RATE, Encoding())

@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, TypeAlias
 
 import torch
@@ -96,12 +95,6 @@ def weights_fingerprint(bag: Bag) -> str:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(_bytes(tensor))
     return digest.hexdigest()[:16]
-
-
-def fingerprint(weights: str, segment: float | None, overlap: float, precision: str) -> str:
-    """16 hex digits that change with anything that changes an estimate; `weights` is `weights_fingerprint`'s."""
-    settings = [weights, segment and str(Fraction(segment)), overlap, precision]
-    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
 
 def _constructor(model: Model) -> list[Any]:

@@ -1,4 +1,4 @@
-"""From what a user calls a model to a separator: the bundled one, a file, a folder, the hub, demucs' own names."""
+"""From a name to a demucs model: the bundled one, a file, a folder, the hub, demucs' own names."""
 
 from __future__ import annotations
 
@@ -13,60 +13,9 @@ from torch import nn
 
 from schedopt.errors import SeparatorError
 from schedopt.separators.demucs.bagfile import SIGNATURE, read_bag
-from schedopt.separators.demucs.devices import resolve_device, resolve_precision
 from schedopt.separators.demucs.hub import HubRepo, NotOnHubError, UnreachableError, parse_hub_name
 from schedopt.separators.demucs.pickles import archive_names, read_archive, read_folder_model
-from schedopt.separators.demucs.separator import Separator
 from schedopt.separators.demucs.weights import read_model
-from schedopt.types import STEMS
-
-SAMPLE_RATE = 44_100  # of all audio in schedopt, Hz
-CHANNELS = 2
-
-
-def load_separator(
-    model: str,
-    *,
-    device: str = "auto",
-    precision: str = "float32",
-    overlap: float = 0.25,
-    segment: float | None = None,
-    batch_segments: int | None = None,
-    trust_pickle: bool = False,
-    cache_dir: Path | str | None = None,
-) -> Separator:
-    """The separator that `model` names, ready to run. No file is trusted: see `_weights.py`.
-
-    Args:
-        model: `demo` (bundled); a demucs name (`htdemucs`, `htdemucs_ft`, `hdemucs_mmi`, …); `hf://namespace/name`;
-            `FILE.safetensors`; `DIR` with one model or bag, or `DIR/NAME` where there are several. A bare name that
-            demucs knows is that model even where a folder is called so; `./htdemucs` is the folder.
-        device: auto, cpu, cuda, cuda:N or mps.
-        precision: float32, bfloat16, or auto (bfloat16 where the hardware multiplies in it).
-        overlap: of neighbouring segments, as a part of a segment; from 0 to below 1.
-        segment: seconds; the model's own where None.
-        batch_segments: the most segments that go through a network at once; by device where None (1 on a CPU).
-        trust_pickle: allow `.th` files in a folder, whose loading runs code that is in them.
-        cache_dir: Hugging Face cache folder; the library's own where None.
-
-    Raises:
-        SeparatorError: one line on what is missing, broken or not allowed.
-    """
-    place = resolve_device(device)  # before anything is fetched
-    kind = resolve_precision(precision, place)
-    loaded = load_model(model, trust_pickle=trust_pickle, cache_dir=cache_dir)
-    separator = Separator.from_model(
-        loaded,
-        name=model,
-        device=str(place),
-        precision=kind,
-        overlap=overlap,
-        segment=segment,
-        batch_segments=batch_segments,
-        adopt=True,
-    )
-    _check_use(separator)
-    return separator
 
 
 def load_model(model: str, *, trust_pickle: bool = False, cache_dir: Path | str | None = None) -> nn.Module:
@@ -166,14 +115,3 @@ def _singles(folder: Path) -> set[str]:
     """Signatures of a folder's models: `SIGNATURE.safetensors`, `SIGNATURE.th` or `SIGNATURE-CHECKSUM.th`."""
     pickles = {path.stem.rsplit("-", 1)[0] for path in folder.glob("*.th")}
     return pickles | {path.stem for path in folder.glob("*.safetensors")}
-
-
-def _check_use(separator: Separator) -> None:
-    """Refuses what the rest of schedopt cannot work with."""
-    if missing := [stem for stem in STEMS if stem not in separator.stems]:
-        raise SeparatorError(f"{separator.name}: has no stem {', '.join(missing)}, only {', '.join(separator.stems)}")
-    if (separator.sample_rate, separator.channels) != (SAMPLE_RATE, CHANNELS):
-        raise SeparatorError(
-            f"{separator.name}: works on {separator.channels} channels at {separator.sample_rate} Hz;"
-            f" schedopt's audio has {CHANNELS} at {SAMPLE_RATE} Hz"
-        )

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from schedopt.data import mix
+from schedopt.refinement import Refinement
 from schedopt.schedules import Schedule
 from schedopt.separators import Separator
-from schedopt.trajectory import Refinement, Scene, refine
+from schedopt.trajectory import Scene, refine
 from schedopt.types import Excerpt
 from schedopt.view.report.page import Clip, Sound
 

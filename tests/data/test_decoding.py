@@ -12,19 +12,15 @@ import pytest
 import soundfile
 import torch
 
-from schedopt.data import read_audio
+from schedopt.data import read_audio, read_song
 from schedopt.errors import DataError
-from schedopt.songs import MemoryWave
-from schedopt.songs.reading import decode
 from tests.models import RATE
 from tests.separators.networks import mixture
 from tests.songs.songs import write_song
 
 
 def decoded(path: Path) -> torch.Tensor:
-    wave = MemoryWave(2)
-    decode(path, wave, RATE)
-    return wave.read(0, wave.samples)
+    return read_song(path, RATE)
 
 
 def by_ffmpeg(source: Path, target: Path, *options: str) -> Path:
@@ -89,7 +85,7 @@ def test_one_channel_is_copied_and_of_six_two_are_taken(tmp_path: Path, caplog: 
     assert torch.equal(decoded(tmp_path / "mono.wav"), torch.from_numpy(six[:, :1].T).expand(2, -1))
     surround = decoded(by_ffmpeg(tmp_path / "six.wav", tmp_path / "six.mka", "-c:a", "pcm_f32le"))
     assert torch.equal(surround, torch.from_numpy(six[:, :2].T))
-    assert "6 channels, of which the first two are taken" in caplog.text
+    assert "6 channels, of which the first two (front left and right) are used" in caplog.text
 
 
 def test_names_that_trick_ffmpeg_or_are_not_utf8(tmp_path: Path) -> None:

@@ -114,8 +114,7 @@ class Benchmark:
     @property
     def left_out(self) -> dict[str, list[str]]:
         """Excerpts that do not count for a stem, since it is silent there; by stem."""
-        silent = {stem: [e.name for e in self.excerpts if stem not in e.audible] for stem in self.methods[0].settings}
-        return {stem: names for stem, names in silent.items() if names}
+        return silences(self.excerpts, self.methods[0].settings)
 
     @property
     def seconds_per_pass(self) -> float:
@@ -230,6 +229,12 @@ def _outputs(
         yield output
     result.passes.run += evaluator.passes.run
     result.passes.saved += evaluator.passes.saved
+
+
+def silences(excerpts: Sequence[Excerpt], stems: Iterable[str]) -> dict[str, list[str]]:
+    """Names of the excerpts in which each of `stems` is silent, for the stems that are somewhere."""
+    silent = {stem: [excerpt.name for excerpt in excerpts if stem not in excerpt.audible] for stem in stems}
+    return {stem: names for stem, names in silent.items() if names}
 
 
 class Scorer:

@@ -222,7 +222,16 @@ def _measurements(bench: Benchmark) -> dict[str, Any]:
         "seed": bench.options.seed,
         "passes": {"run": bench.passes.run, "saved": bench.passes.saved},
         "seconds_per_pass": bench.seconds_per_pass,
-        "methods": [_method(bench, method) for method in bench.methods],
+        "methods": [
+            {
+                "name": method.name,
+                "kind": method.kind,
+                "needs_references": method.needs_references,
+                "file": method.file,
+                "stems": {stem: _setting(bench, method, stem) for stem in bench.stems if stem in method.settings},
+            }
+            for method in bench.methods
+        ],
         "versions": versions(),
     }
 
@@ -234,16 +243,6 @@ def _excerpt(excerpt: Excerpt) -> dict[str, Any]:
         "seconds": excerpt.seconds,
         "fingerprint": excerpt.fingerprint,
         "silent": [stem for stem in excerpt.stems if stem not in excerpt.audible],
-    }
-
-
-def _method(bench: Benchmark, method: Method) -> dict[str, Any]:
-    return {
-        "name": method.name,
-        "kind": method.kind,
-        "needs_references": method.needs_references,
-        "file": method.file,
-        "stems": {stem: _setting(bench, method, stem) for stem in bench.stems if stem in method.settings},
     }
 
 

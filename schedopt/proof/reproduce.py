@@ -8,7 +8,7 @@ row uses those β (`oracle_line`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from schedopt.config import StudyConfig
 from schedopt.data import mix
 from schedopt.errors import ConfigError
-from schedopt.metrics import scorer
+from schedopt.proof.benchmark import Scorer
 from schedopt.proof.notebook import Notebook, NotebookPasses, excerpts
 from schedopt.refinement import Refinement
 from schedopt.schedules import Schedule, line
@@ -149,28 +149,26 @@ def reproduce(
     for excerpt, mixture in excerpts(config, bench.separator):
         # The plain pass is shared by all rows of a track.
         memoised = Memoised(bench.separator, Store(), [mixture], bench.separator.stems)
+        sounding = [stem for stem in bench.separator.stems if stem in excerpt.audible]
+        scorers = {stem: Scorer(excerpt, stem, (config.search.metric,), bench.separator.device) for stem in sounding}
         for rule, target in wanted:
             if target in excerpt.audible:
                 how = bench.refinement(target).model_copy(update={"rule": rule})
-                passes = NotebookPasses(memoised, options)
                 scene = _scene(excerpt, target, mixture, config, bench.separator.device)
-                found = _scores(passes, excerpt, scene, lines[rule], how, config.search.metric)
-                for stem, by_step in found.items():
+                estimates = _estimates(NotebookPasses(memoised, options), scene, lines[rule], how)
+                for stem, by_step in _scores(scorers, estimates, bench.separator.stems).items():
                     scores[rule, target].setdefault(stem, []).append(by_step)
         tracks += 1
         if on_track is not None:
             on_track(tracks, config.data.tracks or tracks)
+    of_target = {row: np.array(found[row[1]]) for row, found in scores.items() if row[1] in found}
     return Reproduction(
         config.separator.model,
         config.data.source,
         config.search.metric,
         tracks,
-        {row: tuple(np.mean(found[row[1]], axis=0).tolist()) for row, found in scores.items() if row[1] in found},
-        {
-            row: (tuple(np.min(found[row[1]], axis=0).tolist()), tuple(np.max(found[row[1]], axis=0).tolist()))
-            for row, found in scores.items()
-            if row[1] in found
-        },
+        {row: tuple(x.mean(axis=0).tolist()) for row, x in of_target.items()},
+        {row: (tuple(x.min(axis=0).tolist()), tuple(x.max(axis=0).tolist())) for row, x in of_target.items()},
         {
             row: {stem: tuple(np.mean(by_track, axis=0).tolist()) for stem, by_track in found.items()}
             for row, found in scores.items()
@@ -185,23 +183,16 @@ def _scene(excerpt: Excerpt, target: str, mixture: Tensor, config: StudyConfig, 
     return Scene(mixture.to(device), (weights[k] * excerpt.references[k]).to(device), others.to(device))
 
 
-def _scores(
-    passes: NotebookPasses, excerpt: Excerpt, scene: Scene, betas: Schedule, how: Refinement, metric: str
-) -> dict[str, Array]:
-    """Scores in dB of all stems that sound, after step 0 … N: (N+1,) each."""
-    device = scene.mixture.device
-    scorers = {
-        stem: scorer(
-            metric,
-            references=excerpt.references.to(device),
-            target=excerpt.stems.index(stem),
-            sample_rate=excerpt.sample_rate,
-        )
-        for stem in passes.stems
-        if stem in excerpt.audible
-    }
-    found: dict[str, list[float]] = {stem: [] for stem in scorers}
+def _estimates(passes: NotebookPasses, scene: Scene, betas: Schedule, how: Refinement) -> Iterator[Tensor]:
+    """Estimates of all stems after step 0 … N: (stems, channels, samples)."""
     for _ in trajectories(passes, [scene], betas, how):
-        for stem, score in scorers.items():
-            found[stem].append(float(score(passes.estimates[passes.stems.index(stem)])))
-    return {stem: np.array(values) for stem, values in found.items()}
+        yield passes.estimates
+
+
+def _scores(scorers: Mapping[str, Scorer], estimates: Iterable[Tensor], stems: Sequence[str]) -> dict[str, Array]:
+    """Scores of the stems of `scorers`, which have one metric, after step 0 … N: (N+1,) each."""
+    by_step = [
+        [float(score(made[stems.index(stem)])) for stem, one in scorers.items() for score in one.scores.values()]
+        for made in estimates
+    ]
+    return dict(zip(scorers, np.array(by_step).T, strict=True))

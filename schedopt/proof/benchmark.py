@@ -29,13 +29,10 @@ from schedopt.proof.methods import GREEDY_RATIOS, RIVALS, Method, Rival, compare
 from schedopt.schedules import Schedule
 from schedopt.search.workbench import stems_to_cut
 from schedopt.separators import Separator, load_separator
-from schedopt.store import DEFAULT_BUDGET, Store
+from schedopt.store import Store
 from schedopt.types import Excerpt, ExcerptLength
 
 Array = NDArray[np.float64]
-
-LEAST_STORE = 2**28
-"""Bytes of estimates that are kept at least; of a whole track three passes with all stems: few are asked for again."""
 
 log = logging.getLogger("schedopt")
 
@@ -192,7 +189,7 @@ def greedy_betas(evaluator: Evaluator, steps: int, ratios: Sequence[float] = GRE
 
 def _score_excerpt(result: Benchmark, separator: Separator, excerpt: Excerpt) -> None:
     """Every method for every stem that sounds; passes are shared within the excerpt and forgotten after it."""
-    store = Store(min(DEFAULT_BUDGET, max(LEAST_STORE, 3 * excerpt.references.nbytes)))
+    store = Store()
     for stem in result.methods[0].settings:
         if stem not in excerpt.audible:
             continue

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -58,12 +59,17 @@ def refinement_of(key: Any) -> Hashable:
 
 @dataclass(frozen=True)
 class Task:
-    """One excerpt with one target: its scene, its prepared score, and what its mixture is made of."""
+    """One excerpt with one target: its scene, what its mixture is made of, and what prepares its score."""
 
     excerpt: Excerpt
     scene: Scene
-    score: Score
     key: Hashable
+    prepare: Callable[[], Score]
+
+    @cached_property
+    def score(self) -> Score:
+        """Prepared when it is first needed (30 ms): a study's first pass does not wait for all of them."""
+        return self.prepare()
 
 
 @dataclass
@@ -162,7 +168,7 @@ class Evaluator:
         if rule(self.refinement.rule).needs_references:
             others = mix(excerpt.references, [0.0 if j == k else w for j, w in enumerate(weights)])
             scene = Scene(mixture, true_target=target, true_others=others.to(device))
-        return Task(excerpt, scene, self._scorer(excerpt, weights, target, keep_transform), key)
+        return Task(excerpt, scene, key, partial(self._scorer, excerpt, weights, target, keep_transform))
 
     def _scorer(self, excerpt: Excerpt, weights: Sequence[float], target: Tensor, keep_transform: bool) -> Score:
         references = None

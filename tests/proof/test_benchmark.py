@@ -299,7 +299,7 @@ def test_the_verdict_is_in_the_searchs_own_metric(folder: Path, metric: str, cap
     assert stem_table(read_benchmark(made), "bass")[0][3] == {"si_sdr": "SI-SDR", "snr": "SNR"}[metric]
     other = write_schedule(folder, "other", bass={"betas": [0.5]})
     assert f"were searched in sdr and {metric}" in refused([str(path), str(other)], capsys)
-    assert "there is no metric 'cdsr'; did you mean 'csdr'?" in refused([str(path), "--metrics", "cdsr"], capsys)
+    assert "there is no metric 'cdsr' (did you mean csdr?)" in refused([str(path), "--metrics", "cdsr"], capsys)
 
 
 def refused(arguments: list[str], capsys: Capture) -> str:

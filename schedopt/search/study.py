@@ -104,17 +104,25 @@ def create_or_load(
         pruner=pruner,
         load_if_exists=True,
     )
-    stored = study.user_attrs
-    if "schedopt" not in stored:
-        if study.get_trials(deepcopy=False):
-            raise StudyError(f"study {name}: it was not made by schedopt; choose another study.name")
-        # The mark goes last: a study that was cut off while it was made is simply made again.
-        for key, value in {**wanted, "versions": versions(), "schedopt": FORMAT}.items():
-            study.set_user_attr(key, value)
-        name_metrics(study)
-        return study
-    check_same(study, wanted)
+    if "schedopt" not in study.user_attrs and study.get_trials(deepcopy=False):
+        raise StudyError(f"study {name}: it was not made by schedopt; choose another study.name")
+    describe(study, wanted)
     return study
+
+
+def describe(study: optuna.Study, wanted: Mapping[str, Any]) -> None:
+    """Keep in `study` what it is (see `identity`), or check that it is this.
+
+    Raises:
+        StudyError: it is another study of ours; the message holds the differing lines.
+    """
+    if "schedopt" in study.user_attrs:
+        check_same(study, wanted)
+        return
+    # The mark goes last: a study that was cut off while it was made is simply made again.
+    for key, value in {**wanted, "versions": versions(), "schedopt": FORMAT}.items():
+        study.set_user_attr(key, value)
+    name_metrics(study)
 
 
 def is_ours(study: optuna.Study) -> bool:

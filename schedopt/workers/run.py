@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
 from collections.abc import Callable, Sequence
 
 import optuna
@@ -12,12 +11,12 @@ from optuna.storages import BaseStorage
 
 from schedopt.config import StudyConfig
 from schedopt.errors import StudyError
-from schedopt.schedules import Schedule, line, zeros
+from schedopt.schedules import Schedule
 from schedopt.search.audio import make_folder
-from schedopt.search.objective import Objective, Outcome
+from schedopt.search.objective import Objective
 from schedopt.search.pruners import make_pruner
+from schedopt.search.references import measure_references
 from schedopt.search.samplers import make_sampler
-from schedopt.search.space import enqueue
 from schedopt.search.study import Summary, create_or_load, identity, study_name, summarize
 from schedopt.search.watcher import Silent, Watcher
 from schedopt.search.workbench import Workbench
@@ -118,36 +117,5 @@ def open_study(
             make_sampler(config),
             make_pruner(config.search.pruner, len(objective.units)),
         )
-    if "baseline" not in study.user_attrs:
-        references = authors_line, unscheduled = line(config.refinement.steps), zeros(config.refinement.steps)
-        began, before = time.perf_counter(), objective.passes()
-        if rehearse is not None:
-            rehearse(references)
-        outcome, outcome_of_zeros = objective.outcome(authors_line), objective.outcome(unscheduled)
-        cost = (objective.passes() - before).attributes(time.perf_counter() - began)
-        # Scored outside the lock, since it takes passes: both may score it, and one writes it.
-        with start_lock(storage, name):
-            if "baseline" not in study.user_attrs:
-                study.set_user_attr("zeros", {"value": outcome_of_zeros.value, **outcome_of_zeros.attributes()})
-                _note_references(study, objective, authors_line, outcome)
-                study.set_user_attr("references", cost)
+    measure_references(study, objective, functools.partial(start_lock, storage, name), rehearse)
     return study
-
-
-def _note_references(study: optuna.Study, objective: Objective, authors_line: Schedule, outcome: Outcome) -> None:
-    """Keep the scores of one pass and of the authors' line; queue both as trials where the family holds them.
-
-    Up to β's resolution, that is.
-    """
-    study.set_user_attr("line", {"value": outcome.value, "betas": list(authors_line), **outcome.attributes()})
-    study.set_user_attr("tracks", list(outcome.by_track()))
-    names = {task.excerpt.name for e in objective.evaluators for task in e.tasks}
-    study.set_user_attr("excerpts", sorted(names))
-    left_out = {e.refinement.target: [x.name for x in e.left_out] for e in objective.evaluators}
-    study.set_user_attr("left_out", {stem: out for stem, out in left_out.items() if out})
-    enqueue(
-        study, objective.family, zeros(len(authors_line)), objective.resolution, "baseline", pareto=objective.pareto
-    )
-    enqueue(study, objective.family, authors_line, objective.resolution, "line", pareto=objective.pareto)
-    # Last, so that a run that is cut off before it scores and queues again.
-    study.set_user_attr("baseline", {"value": outcome.by_step[0], "by_step": [round(outcome.by_step[0], 6)]})

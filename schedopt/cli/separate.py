@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from schedopt.cli import _show
 from schedopt.cli._paths import PATH, WORD, Number
-from schedopt.data._text import shown
+from schedopt.errors import shown
 from schedopt.files.presets import open_schedule
 from schedopt.files.schedule_file import SEGMENT_RANGE, Entry, ScheduleFile, check_separator
 from schedopt.separators import Separator, load_separator

@@ -5,12 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from schedopt.data._text import shown
 from schedopt.data.folder import is_folder, list_folder, open_track, track_folders
 from schedopt.data.splits import Split, check_disjoint, searched
 from schedopt.data.stems import StemSums, add_up, in_order
 from schedopt.data.tracks import StemFile, StemTrack
-from schedopt.errors import DataError
+from schedopt.errors import DataError, shown
 from schedopt.types import STEMS
 
 SUFFIX = ".stem.mp4"

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 
 from schedopt.data._resample import SAMPLE_RATE, FloatArray, read_resampled, resampled_length
-from schedopt.data._text import shown
 from schedopt.data.decoding import PIECE, Frames, cut_short, open_frames
-from schedopt.errors import DataError
+from schedopt.errors import DataError, shown
 
 log = logging.getLogger("schedopt")
 

@@ -26,8 +26,7 @@ import numpy.typing as npt
 import soundfile
 
 from schedopt.data._containers import share_there
-from schedopt.data._text import reason, shown
-from schedopt.errors import DataError
+from schedopt.errors import DataError, reason, shown
 
 log = logging.getLogger("schedopt")
 

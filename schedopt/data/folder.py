@@ -15,12 +15,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from schedopt.data._text import reason, shown
 from schedopt.data.decoding import SUFFIXES
 from schedopt.data.splits import Split, check_disjoint, log, searched, split_by_name
 from schedopt.data.stems import KNOWN_STEMS, StemSums, add_up, in_order
 from schedopt.data.tracks import StemFile, StemTrack
-from schedopt.errors import DataError
+from schedopt.errors import DataError, reason, shown
 from schedopt.types import STEMS
 
 LOSSLESS = (".wav", ".flac")

@@ -12,8 +12,7 @@ from typing import Literal
 
 import yaml
 
-from schedopt.data._text import shown
-from schedopt.errors import DataError
+from schedopt.errors import DataError, shown
 
 log = logging.getLogger("schedopt")
 

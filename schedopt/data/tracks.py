@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from schedopt.data._resample import SAMPLE_RATE, FloatArray
-from schedopt.data._text import shown
 from schedopt.data.audio import Audio, open_audio, sample_at
+from schedopt.errors import shown
 
 log = logging.getLogger("schedopt")
 

@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from schedopt.data import SUFFIXES, Audio, is_track_folder, open_audio, stem_files, track_folders
-from schedopt.data._text import shown
 from schedopt.data.folder import is_folder, list_folder
 from schedopt.data.stems import KNOWN_STEMS
-from schedopt.errors import DataError
+from schedopt.errors import DataError, shown
 from schedopt.metrics import METRICS, scorer
 
 DEFAULT_METRICS = ("sdr", "si_sdr", "snr")

@@ -157,7 +157,10 @@ class Objective:
         one_pass = trial.study.user_attrs.get("baseline", {}).get("value", 0.0)
         outcome, unreported = None, {}
         reported: dict[int, float] = {}
+        group = max(evaluator.batch_size for evaluator in self.evaluators)
         for count, unit in enumerate(order, 1):
+            if group > 1 and count % group == 1:
+                self._score_together(order[count - 1 : count - 1 + group], betas)
             latest = self._score_unit(unit, betas, done)
             outcome = self._outcome_of(done)
             unreported[unit] = latest
@@ -175,7 +178,7 @@ class Objective:
                 unreported.clear()
             if self.on_excerpt is not None:
                 self.on_excerpt(count, len(order))
-            if count < len(order) and self._may_prune(trial) and trial.should_prune():
+            if count < len(order) and count % group == 0 and self._may_prune(trial) and trial.should_prune():
                 if pairs_excerpts(self.pruner):
                     # The last report is taken for the trial's value, by the dashboard and by samplers.
                     trial.report(paired_value(trial.study, reported), step=len(order))
@@ -193,6 +196,16 @@ class Objective:
     def _may_prune(self, trial: optuna.Trial) -> bool:
         """Reference schedules run to their end, so that every study shows its own gain over them."""
         return self.pruner != "none" and "role" not in trial.user_attrs
+
+    def _score_together(self, units: Sequence[int], betas: Schedule) -> None:
+        """Score excerpts in batches, so that `_score_unit` finds their scores: a GPU is idle with one at a time."""
+        names = {self.units[unit] for unit in units}
+        for evaluator in self.evaluators:
+            indices = [i for i, task in enumerate(evaluator.tasks) if task.excerpt.fingerprint in names]
+            if indices:
+                evaluator.scores(betas, indices)
+                # `_score_unit` asks for them again, and counts them then.
+                evaluator.passes.saved -= len(indices) * (len(betas) + 1)
 
     def _score_unit(self, unit: int, betas: Schedule, done: list[dict[int, Scores]]) -> list[Scores]:
         """Score one excerpt for every target that sounds in it; (N+1,) each."""

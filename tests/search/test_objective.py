@@ -11,8 +11,9 @@ from schedopt.config import make_config
 from schedopt.schedules import Schedule
 from schedopt.search.objective import Objective
 from schedopt.search.workbench import Workbench
+from schedopt.separators import Separator
 from schedopt.store import Store
-from tests.models import noise_excerpt, tiny_separator
+from tests.models import noise_excerpt, tiny_hdemucs, tiny_separator
 
 
 def objective(target: str, silent: dict[int, tuple[str, ...]], pruner: str) -> Objective:
@@ -68,3 +69,27 @@ def test_a_pruned_trial_is_shown_as_far_below_the_best_as_on_the_excerpts_it_saw
     seen = {unit: value for unit, value in trial.intermediate_values.items() if unit < 4}
     behind = [value - study.best_trial.intermediate_values[unit] for unit, value in seen.items()]
     assert trial.value == pytest.approx(9.0 + sum(behind) / len(seen))
+
+
+def test_a_device_that_takes_batches_gets_excerpts_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study sent one excerpt at a time to a GPU. Scores and costs are the same; pruning waits for the group."""
+    excerpts = [noise_excerpt(seed) for seed in range(5)]
+    config = make_config({"study": {"name": "m"}, "refinement": {"steps": 2}, "search": {"pruner": "none"}})
+    found, sizes, original = [], [0], Separator.separate
+
+    def told(self: Separator, mixtures: Any, **options: Any) -> Any:
+        sizes.append(len(mixtures))
+        return original(self, mixtures, **options)
+
+    monkeypatch.setattr(Separator, "separate", told)
+    for batch in (1, 2):
+        separator = Separator.from_model(tiny_hdemucs(), device="cpu", batch_segments=batch)
+        sizes.clear()
+        made = Workbench(config, separator, excerpts, Store()).objective("vocals", note=False)
+        study = optuna.create_study(direction="maximize")
+        study.enqueue_trial({"start": 0.3, "end": 0.6})
+        study.optimize(made, n_trials=1)
+        found.append((study.trials[0].value, made.passes()))
+        assert set(sizes) == {1} if batch == 1 else {1, 2}
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-4)
+    assert found[0][1] == found[1][1]

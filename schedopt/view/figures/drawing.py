@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import plotly.graph_objects as go
 
-from schedopt.data._text import shown
+from schedopt.errors import shown
 
 Trace: TypeAlias = Any
 """A `plotly.graph_objects` trace (plotly has no type hints)."""

@@ -9,7 +9,7 @@ import jinja2
 import plotly.graph_objects as go
 from markupsafe import Markup, escape
 
-from schedopt.data._text import shown
+from schedopt.errors import shown
 from schedopt.view.figures import caption, heading
 from schedopt.view.report.page import Page
 

@@ -243,6 +243,12 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
 
     Raises:
         ConfigError: the file cannot be read, is not TOML, or holds a key or value that cannot be followed.
+
+    >>> import schedopt
+    >>> Path("doc.toml").write_text('study.name = "doc"', encoding="utf-8")
+    18
+    >>> schedopt.load_config("doc.toml", ["study.trials=9"]).study.trials
+    9
     """
     path = Path(path)
     document = _read_toml(path)
@@ -258,6 +264,11 @@ def make_config(document: Mapping[str, Any], where: str = "config", folder: Path
 
     Raises:
         ConfigError: as `load_config`.
+
+    >>> import schedopt
+    >>> schedopt.make_config({"study": {"name": "doc", "trails": 9}})
+    Traceback (most recent call last):
+    schedopt.errors.ConfigError: config: unknown key study.trails (did you mean trials?); known: name, storage, ...
     """
     try:
         config = StudyConfig.model_validate(document)

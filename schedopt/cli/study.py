@@ -21,6 +21,7 @@ from schedopt.proof.reproduce import reproduce as replay
 from schedopt.search import export as exports
 from schedopt.search.provenance import differing, lines, provenance
 from schedopt.search.study import Summary, study_name, summarize
+from schedopt.search.watcher import PLAIN_EVERY, ProgressBars, db
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown
 from schedopt.workers.run import grid_used_up
@@ -87,8 +88,8 @@ def run(
         except StudyError:
             open_storage(config.study.storage)  # what ails the storage, often the same, is named first
             raise
-    with _show.ProgressBars(0 if quiet else 1 if verbose else _show.PLAIN_EVERY) as bars:
-        summaries = run_study(config, trust_pickle=trust_pickle, watcher=bars, dask=dask)
+    with ProgressBars(0 if quiet else 1 if verbose else PLAIN_EVERY) as bars:
+        summaries = run_study(config, trust_pickle=trust_pickle, progress=bars, dask=dask)
     if written is not None:
         complete = all(summary.best for summary in summaries)
         stored = open_storage(config.study.storage, read_only=True) if complete else None
@@ -120,9 +121,9 @@ def _print_summary(summary: Summary, trials: int) -> None:
     rows = [
         ("best schedule β", _show.betas(best.betas)),
         ("found by trial", str(best.number)),
-        ("score on the search excerpts", _show.db(best.value)),
-        ("gain over one pass (uniform baseline)", _show.db(best.gain, sign=True)),
-        ("gain over the authors' line n/N", _show.db(line_gain, sign=True)),
+        ("score on the search excerpts", db(best.value)),
+        ("gain over one pass (uniform baseline)", db(best.gain, sign=True)),
+        ("gain over the authors' line n/N", db(line_gain, sign=True)),
         ("passes run (saved)", f"{summary.passes_run} ({summary.passes_saved})"),
         ("time computing", f"{summary.seconds:.0f} s"),
     ]
@@ -131,10 +132,7 @@ def _print_summary(summary: Summary, trials: int) -> None:
     if summary.front:
         _show.print_table(
             ("passes", "score", "gain", "β"),
-            [
-                (str(t.passes), _show.db(t.value), _show.db(t.gain, sign=True), _show.betas(t.betas))
-                for t in summary.front
-            ],
+            [(str(t.passes), db(t.value), db(t.gain, sign=True), _show.betas(t.betas)) for t in summary.front],
             "what one more pass buys",
         )
 
@@ -203,8 +201,8 @@ def _status_row(summary: Summary) -> tuple[str, ...]:
     return (
         f"{summary.study} (not made by schedopt)" if summary.foreign else summary.study,
         *(str(n) for n in (summary.complete, summary.pruned, summary.failed, summary.running)),
-        _show.db(best.value if best else None),
-        _show.db(best.gain if best else None, sign=True),
+        db(best.value if best else None),
+        db(best.gain if best else None, sign=True),
         str(summary.passes_run),
         str(summary.passes_saved),
     )

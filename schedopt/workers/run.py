@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
 from schedopt.config import StudyConfig
@@ -14,11 +17,12 @@ from schedopt.errors import StudyError
 from schedopt.schedules import Schedule
 from schedopt.search.audio import make_folder
 from schedopt.search.objective import Objective
+from schedopt.search.own_study import reporting
 from schedopt.search.pruners import make_pruner
 from schedopt.search.references import measure_references
 from schedopt.search.samplers import make_sampler
 from schedopt.search.study import Summary, create_or_load, identity, study_name, summarize
-from schedopt.search.watcher import Silent, Watcher
+from schedopt.search.watcher import ProgressBars, Silent, Watcher
 from schedopt.search.workbench import Workbench
 from schedopt.storage.faults import STORAGE_FAULTS, one_line, quiet_optuna
 from schedopt.storage.locks import start_lock
@@ -26,24 +30,66 @@ from schedopt.storage.opening import open_storage
 from schedopt.storage.owners import lost_references
 from schedopt.storage.urls import shown
 from schedopt.workers.dask import Cluster, connect
-from schedopt.workers.loop import work
+from schedopt.workers.loop import Callback, work
 from schedopt.workers.pool import Pool, open_pool
 
 
+@dataclass(frozen=True)
+class Own:
+    """What a program brings to a run: its own sampler and pruner in place of the study file's, and callbacks."""
+
+    sampler: BaseSampler | None = None
+    pruner: BasePruner | None = None
+    callbacks: Sequence[Callback] = ()
+
+    def check(self, config: StudyConfig, dask: str | None) -> None:
+        """Raise a `StudyError` where other processes would search without it, or where Optuna cannot prune."""
+        if (self.sampler or self.pruner or self.callbacks) and (dask is not None or config.study.workers > 1):
+            raise StudyError(
+                f"sampler=, pruner= and callbacks= are objects of this process, so study.workers must be 1 (it is"
+                f" {config.study.workers}) and dask= must be left out"
+            )
+        if self.pruner is not None and config.search.pareto:
+            raise StudyError("search.pareto = true: Optuna prunes on one objective only, so pruner= must be left out")
+
+
 def run(
-    config: StudyConfig, *, trust_pickle: bool = False, watcher: Watcher | None = None, dask: str | None = None
+    config: StudyConfig,
+    *,
+    sampler: BaseSampler | None = None,
+    pruner: BasePruner | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool | Watcher = False,
+    trust_pickle: bool = False,
+    dask: str | None = None,
 ) -> list[Summary]:
     """Run or resume the study of `config` (one study a target) until it has the trials asked for.
 
     A study that has them already costs no pass. Every finished trial is in the storage before the next starts.
-    With several workers each is a process of its own, with the model and the excerpts loaded once. `dask` is the
-    address of a Dask scheduler whose worker processes search instead.
+    With several workers each is a process of its own, with the model and the excerpts loaded once.
+
+    Args:
+        sampler, pruner: of Optuna or your own, in place of those of `[search]`; one worker only.
+        callbacks: called with the study and each finished trial, as those of `optuna.Study.optimize`; `study.stop()`
+            ends the run. One worker only.
+        progress: show bars on stderr (a line after every tenth trial where it is no terminal), or tell a `Watcher`.
+        trust_pickle: load `.th` weights, whose loading runs code that is in them.
+        dask: the address of a Dask scheduler whose worker processes search.
 
     Raises:
         SchedoptError: model, data or storage cannot be used, the stored study differs, or trials keep failing.
+
+    >>> import schedopt
+    >>> settings = {"study": {"name": "doc", "trials": 2, "storage": "sqlite:///doc.db"}}
+    >>> settings |= {"data": {"tracks": 2, "excerpt": 0.5}, "refinement": {"steps": 1}}
+    >>> (summary,) = schedopt.run(schedopt.make_config(settings))
+    >>> summary.complete, summary.best.betas
+    (2, (0.0,))
     """
-    watcher = watcher or Silent()
+    own = Own(sampler, pruner, callbacks)
+    own.check(config, dask)
     with quiet_optuna(), contextlib.ExitStack() as stack:
+        watcher = _watcher(progress, stack)
         storage = open_storage(config.study.storage)
         make_folder(config)
         # A cluster is asked before the model is loaded, which takes a while.
@@ -54,10 +100,16 @@ def run(
         if workers is None and config.study.workers > 1:
             workers = stack.enter_context(open_pool(bench, trust_pickle=trust_pickle))
         try:
-            return [_run_one(bench, storage, target, watcher, workers) for target in config.refinement.targets]
+            return [_run_one(bench, storage, target, watcher, workers, own) for target in config.refinement.targets]
         except STORAGE_FAULTS as error:
             url = config.study.storage
             raise StudyError(f"{shown(url)}: the storage failed: {one_line(error, url)}") from None
+
+
+def _watcher(progress: bool | Watcher, stack: contextlib.ExitStack) -> Watcher:
+    if not isinstance(progress, bool):
+        return progress
+    return stack.enter_context(ProgressBars()) if progress else Silent()
 
 
 def grid_used_up(config: StudyConfig, summary: Summary) -> str:
@@ -74,18 +126,20 @@ Workers = Pool | Cluster
 """Processes that search together."""
 
 
-def _run_one(bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, workers: Workers | None) -> Summary:
+def _run_one(
+    bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, workers: Workers | None, own: Own
+) -> Summary:
     config, url = bench.config, shown(bench.config.study.storage)
     objective = bench.objective(target, watcher.excerpt)
     rehearse = None if workers is None else functools.partial(workers.rehearse, objective, target)
-    study = open_study(bench, objective, storage, target, rehearse)
+    study = open_study(bench, objective, storage, target, rehearse, own)
     summary = summarize(study, url)
     watcher.study(summary, config.study.trials)
     if summary.finished >= config.study.trials and not lost_references(study.get_trials(deepcopy=False)):
         return summary
     report = functools.partial(_report, study, url, watcher)
     if workers is None:
-        work(study, objective, config.study.trials, on_trial=report)
+        work(study, objective, config.study.trials, on_trial=report, callbacks=own.callbacks)
     else:
         workers.work(study, target, report)
     return summarize(study, url)
@@ -101,6 +155,7 @@ def open_study(
     storage: BaseStorage,
     target: str,
     rehearse: Callable[[Sequence[Schedule]], None] | None = None,
+    own: Own = Own(),
 ) -> optuna.Study:
     """The study of `target`, made or checked, with its reference scores measured (by several, who `rehearse` them).
 
@@ -108,14 +163,20 @@ def open_study(
         StudyError: a study of this name is there and differs.
     """
     config, name = bench.config, study_name(bench.config, target)
+    wanted = identity(config, target, bench.separator, bench.excerpts)
+    if own.sampler is not None:
+        wanted["config"]["search"]["sampler"] = type(own.sampler).__name__
+    if own.pruner is not None:
+        wanted["config"]["search"]["pruner"] = type(own.pruner).__name__
+        objective.pruner = reporting(own.pruner)
     # Two people may start the same new study at the same moment: one makes it, the other finds it made.
     with start_lock(storage, name):
         study = create_or_load(
             storage,
             name,
-            identity(config, target, bench.separator, bench.excerpts),
-            make_sampler(config),
-            make_pruner(config.search.pruner, len(objective.units)),
+            wanted,
+            own.sampler or make_sampler(config),
+            own.pruner or make_pruner(config.search.pruner, len(objective.units)),
         )
     measure_references(study, objective, functools.partial(start_lock, storage, name), rehearse)
     return study

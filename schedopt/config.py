@@ -276,7 +276,7 @@ def make_config(document: Mapping[str, Any], where: str = "config", folder: Path
         raise ConfigError(explain(error, where, StudyConfig)) from None
     try:
         return config if folder is None else _anchored(config, folder)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{where}: it names a path that cannot be: {error}") from None
 
 
@@ -313,9 +313,9 @@ def _anchored(config: StudyConfig, folder: Path) -> StudyConfig:
     kind, colon, path = config.data.source.partition(":")
     data = config.data
     if colon and kind in ("folder", "musdb"):
-        data = data.model_copy(update={"source": f"{kind}:{(folder / Path(path).expanduser()).resolve()}"})
+        data = data.model_copy(update={"source": f"{kind}:{_path(folder, path, 'data.source').resolve()}"})
     separator, model = config.separator, config.separator.model
-    named = folder / Path(model).expanduser()
+    named = _path(folder, model, "separator.model")
     # A link keeps its name: in the hub's cache only the link ends in .safetensors.
     local = named.parent.resolve() / named.name
     is_path = model.endswith(".safetensors") or model.startswith((".", "/", "~")) or local.is_dir()
@@ -323,9 +323,17 @@ def _anchored(config: StudyConfig, folder: Path) -> StudyConfig:
         separator = separator.model_copy(update={"model": str(local)})
     study = config.study.model_copy(update={"storage": anchored(config.study.storage, folder)})
     folders = {"folder": config.store.folder, "artifacts": config.store.artifacts}
-    places = {key: str(folder / Path(name).expanduser()) for key, name in folders.items() if name}
+    places = {key: str(_path(folder, name, f"store.{key}")) for key, name in folders.items() if name}
     store = config.store.model_copy(update=places)
     return config.model_copy(update={"study": study, "data": data, "separator": separator, "store": store})
+
+
+def _path(folder: Path, name: str, key: str) -> Path:
+    """`name` from `folder` on. Raises `ValueError` for the home of a user who is not there."""
+    try:
+        return folder / Path(name).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{key} = {name!r}: there is no such user") from None
 
 
 def _one_of(value: str, known: Mapping[str, Any], what: str) -> str:

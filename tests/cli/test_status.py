@@ -74,11 +74,11 @@ def test_trials_under_other_versions_say_so(tmp_path: Path, monkeypatch: pytest.
     assert call(["run", str(path)]) == 0
     now = studies.versions()
     monkeypatch.setattr(studies, "versions", lambda: {**now, "numpy": "9.9"})
-    assert call(["run", str(path), "--trials", "2"]) == 0
+    assert call(["run", str(path), "--trials", "3"]) == 0
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path}/studies.db")
     origin = provenance(study)
-    assert origin["other_versions"] == {"1": {"numpy": "9.9"}}
-    assert lines(origin)["trials under other versions"] == "1"
+    assert origin["other_versions"] == {"2": {"numpy": "9.9"}}
+    assert lines(origin)["trials under other versions"] == "2"
     assert origin["versions"]["numpy"] == now["numpy"]
 
 

@@ -284,7 +284,8 @@ def register_family(name: str, make: Callable[[int], Family]) -> Callable[[int],
     >>> import schedopt
     >>> def flat(steps: int) -> schedopt.Family:
     ...     space = {"beta": schedopt.Range(0.0, 1.0, is_beta=True)}
-    ...     return schedopt.Family("doc_flat", steps, space, lambda params: [params["beta"]] * steps, lambda betas: None)
+    ...     betas = lambda params: [params["beta"]] * steps
+    ...     return schedopt.Family("doc_flat", steps, space, betas, lambda schedule: None)
     >>> _ = schedopt.register_family("doc_flat", flat)
     >>> schedopt.family("doc_flat", 3).make({"beta": 0.5})
     (0.5, 0.5, 0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
@@ -13,6 +13,8 @@ from rich.table import Table
 
 from schedopt.files.writing import json_text
 
+Command = Callable[..., Any]
+
 PIPE_WIDTH = 200
 """Columns that a table may take in a file or a pipe; a terminal says its own width."""
 
@@ -20,6 +22,18 @@ PIPE_WIDTH = 200
 def print_json(document: Any) -> None:
     """The one JSON document of a command called with `--json`."""
     click.echo(json_text(document, sys.stdout.encoding or "utf-8"), nl=False)
+
+
+def schema_option(schema: Callable[[], Any], what: str) -> Callable[[Command], Command]:
+    """The option `--schema` of a command: prints the JSON schema of `what` and nothing else."""
+
+    def show(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+        if wanted:
+            print_json(schema())
+            ctx.exit()
+
+    text = f"Print the JSON schema of {what}, and nothing else."
+    return click.option("--schema", is_flag=True, is_eager=True, expose_value=False, callback=show, help=text)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:

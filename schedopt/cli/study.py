@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,15 @@ from schedopt.cli import _show
 from schedopt.cli._figures import figures
 from schedopt.cli._figures import write as write_figures
 from schedopt.cli._paths import PATH, WORD
-from schedopt.config import StudyConfig, load_config, reference_text
+from schedopt.cli._study_file import reference_text, study_schema
+from schedopt.config import StudyConfig, load_config
 from schedopt.errors import StudyError
 from schedopt.files.schedule_file import ScheduleFile, json_schema
 from schedopt.files.writing import check_writable, write_text
 from schedopt.proof.reproduce import PUBLISHED, Reproduction
 from schedopt.proof.reproduce import reproduce as replay
 from schedopt.search import export as exports
+from schedopt.search.estimate import Estimate, estimate
 from schedopt.search.provenance import differing, lines, provenance
 from schedopt.search.study import Summary, study_name, summarize
 from schedopt.search.watcher import PLAIN_EVERY, ProgressBars, db
@@ -46,6 +49,10 @@ def _config(path: Path, overrides: tuple[str, ...], **keys: object) -> StudyConf
 
 @click.command(epilog="\b\n" + reference_text())
 @STUDY_FILE
+@_show.schema_option(study_schema, "study files")
+@click.option(
+    "--dry-run", is_flag=True, help="Only show what the study would cost: tracks, passes, time, disk, memory."
+)
 @click.option("--trials", type=click.IntRange(min=1), help="Finished trials to reach, over all runs.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that search at the same time.")
 @STORAGE
@@ -62,6 +69,7 @@ def _config(path: Path, overrides: tuple[str, ...], **keys: object) -> StudyConf
 @AS_JSON
 def run(
     study_file: Path,
+    dry_run: bool,
     trials: int | None,
     workers: int | None,
     storage: str | None,
@@ -81,6 +89,9 @@ def run(
         raise click.UsageError("-q and -v: choose one")
     _show.show_notes(quiet=quiet)
     config = _config(study_file, overrides, trials=trials, workers=workers, storage=storage)
+    if dry_run:
+        _print_estimate(estimate(config, trust_pickle=trust_pickle), as_json=as_json)
+        return
     written = exports.default_path(config) if exports.is_exportable(config) else None
     if written is not None:
         try:
@@ -105,6 +116,14 @@ def run(
     for summary in summaries:
         if summary.finished < config.study.trials:
             raise StudyError(grid_used_up(config, summary))
+
+
+def _print_estimate(found: Estimate, *, as_json: bool) -> None:
+    if as_json:
+        _show.print_json(dataclasses.asdict(found))
+        return
+    for name, value in found.rows():
+        click.echo(f"{name:<26} {value}")
 
 
 def _print_summary(summary: Summary, trials: int) -> None:
@@ -211,23 +230,10 @@ def _status_row(summary: Summary) -> tuple[str, ...]:
 FORMATS: dict[str, Any] = {"json": exports.as_json, "csv": exports.as_csv}
 
 
-def _print_schema(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        _show.print_json(json_schema())
-        ctx.exit()
-
-
 @click.command()
 @click.argument("study_file", metavar="[STUDY.toml]", required=False, type=PATH)
 @click.option("-o", "--output", type=PATH, help="File to write; default: stdout.")
-@click.option(
-    "--schema",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_schema,
-    help="Print the JSON schema of schedule files, and nothing else.",
-)
+@_show.schema_option(json_schema, "schedule files")
 @click.option("--format", "style", type=click.Choice(list(FORMATS)), default="json", show_default=True)
 @STORAGE
 @click.option("--study", type=WORD, metavar="NAME", help="This study of the --storage; no study file is needed.")

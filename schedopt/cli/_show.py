@@ -46,6 +46,13 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str
     console = Console(soft_wrap=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
+    wanted = console.measure(table, options=console.options.update(width=10_000)).maximum
+    if wanted > console.width:
+        click.echo(
+            f"note: this table has {wanted} columns and the terminal {console.width}: widen it, or scroll sideways with"
+            " | less -S",
+            err=True,
+        )
     console.print(table)
 
 

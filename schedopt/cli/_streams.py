@@ -43,7 +43,9 @@ class Output:
             raise AttributeError(name)
         return getattr(self._stream, name)
 
-    def write(self, text: str) -> int:
+    def write(self, text: str | bytes) -> int:
+        if isinstance(text, bytes):  # click's shell completion
+            text = text.decode()
         self._attempt(lambda: self._stream.write(encodable(text, self._stream.encoding)))
         return len(text)
 

@@ -23,6 +23,12 @@ from schedopt.songs.writing import Clip
 MODEL = "htdemucs"
 """Without a schedule: what the `demucs` command takes."""
 
+TOY = "demo"
+TOY_NOTE = (
+    "this schedule belongs to the bundled toy model, which has learned generated songs only and is for trying things"
+    " out; for real songs search one for a real model (schedopt init --model htdemucs), or leave out --schedule"
+)
+
 
 @click.command()
 @click.argument("songs", metavar="SONG...", nargs=-1, required=True, type=PATH)
@@ -104,6 +110,8 @@ def separate(
     if flac and float32:
         raise click.UsageError("--flac and --float32: FLAC has no float samples; take --int24")
     file = None if schedule_name is None else open_schedule(schedule_name)
+    if file is not None and file.model.model == TOY and model in (None, TOY):
+        click.echo(f"note: {TOY_NOTE}", err=True)
     found = find_songs(songs)
     template = Template(filename)
     separator = load_separator_of(

@@ -142,7 +142,9 @@ def config_of(study: optuna.Study, url: str) -> StudyConfig:
         raise StudyError(f"study {study.study_name}: it was not made by schedopt")
     stored = study.user_attrs["config"]
     try:
-        search = {key: value for key, value in stored["search"].items() if key not in ("sampler", "pruner")}
+        search = {
+            key: value for key, value in stored["search"].items() if key.split("_")[0] not in ("sampler", "pruner")
+        }
         named = {**stored["study"], "name": study.study_name, "storage": url}
         return make_config({**stored, "search": search, "study": named})
     except (ConfigError, KeyError, TypeError, AttributeError) as error:
@@ -207,7 +209,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Best:
-    """The trial that is handed over (`schedopt.search.selection`): scores and gains in dB."""
+    """The selected trial, which is exported (`schedopt.search.selection`): scores and gains in dB."""
 
     number: int
     value: float
@@ -322,7 +324,7 @@ def zeros_by_track(study: optuna.Study) -> list[float] | None:
 
 
 def best_trial(study: optuna.Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The complete trial, of all `trials` of `study`, that is handed over."""
+    """The selected one of all complete `trials` of `study`."""
     return chosen(trials, zeros_by_track(study))
 
 

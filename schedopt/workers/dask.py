@@ -88,7 +88,7 @@ def _distributed() -> Any:
     try:
         found = importlib.import_module("distributed")
     except ImportError:
-        raise StudyError("--dask needs the package distributed: pip install 'schedopt[dask]'") from None
+        raise StudyError("--dask needs the package distributed: pip install '.[dask]'") from None
     # What goes wrong is said in our own line.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     return found

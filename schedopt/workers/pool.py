@@ -191,7 +191,7 @@ def run_worker(job: Job, stop: Stop) -> None:
                 study_name=study_name(bench.config, job.target),
                 storage=open_storage(bench.config.study.storage, create=False),
                 sampler=make_sampler(bench.config),
-                pruner=make_pruner(bench.config.search.pruner, len(objective.units)),
+                pruner=make_pruner(bench.config.search, objective.unit_tracks),
             )
             check_same(study, identity(bench.config, job.target, bench.separator, bench.excerpts))
             work(study, objective, bench.config.study.trials, stop=stop)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -48,12 +47,6 @@ class Passes:
     def attributes(self, seconds: float) -> dict[str, float]:
         """As studies and trials keep them, with the time that they took."""
         return {"passes_run": self.run, "passes_saved": self.saved, "seconds": round(seconds, 3)}
-
-
-def refinement_of(key: Any) -> Hashable:
-    """Which refinement a score of `Store.scores` belongs to."""
-    found: Hashable = key[2]
-    return found
 
 
 @dataclass(frozen=True)

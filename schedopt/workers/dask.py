@@ -86,7 +86,8 @@ def _distributed() -> Any:
     except ImportError:
         raise StudyError("--dask needs the package distributed: pip install 'schedopt[dask]'") from None
     # What goes wrong is said in our own line.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return found
 
 

@@ -89,7 +89,7 @@ def test_references_are_scored_once_and_the_workers_find_no_model_in_this_proces
         refinement={"steps": 2, "target": target},
         search={"pruner": "none"},
         study={"trials": 3, "workers": 2},
-        store={"disk": 0},
+        store={"disk": 0, "audio": 0},
     )
     config = load_config(path)
     alone = Workbench.prepare(config).objective("vocals")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -28,12 +28,15 @@ from schedopt.config import StudyConfig, make_config
 from schedopt.evaluation import Evaluator, Scores
 from schedopt.schedules import Schedule
 from schedopt.search.objective import Objective
-from schedopt.search.pruners import PredictivePruner, make_pruner
+from schedopt.search.pruners import PairedPruner, PredictivePruner, make_pruner
 from schedopt.search.samplers import make_sampler
 from schedopt.search.workbench import Workbench
+from schedopt.search_options import SearchOptions
 
-VARIANTS: dict[str, tuple[str, Callable[[int], BasePruner]]] = {
-    **{name: (name, partial(make_pruner, name)) for name in ("none", "wilcoxon", "predictive")},
+VARIANTS: dict[str, tuple[str, Callable[[Sequence[str]], BasePruner]]] = {
+    "none": ("none", lambda tracks: make_pruner(SearchOptions(pruner="none"), tracks)),
+    "wilcoxon": ("wilcoxon", PairedPruner),
+    "predictive": ("predictive", PredictivePruner),
     "chance 0.1": ("predictive", partial(PredictivePruner, chance=0.1)),
     "chance 0.3": ("predictive", partial(PredictivePruner, chance=0.3)),
     "learn from 5": ("predictive", partial(PredictivePruner, learn_from=5)),
@@ -90,7 +93,9 @@ def study(path: Path, variant: str, excerpts: int, trials: int, seed: int) -> tu
         pruner=name,
         seed=seed,
     )
-    made = optuna.create_study(direction="maximize", sampler=make_sampler(settings), pruner=make(excerpts))
+    made = optuna.create_study(
+        direction="maximize", sampler=make_sampler(settings), pruner=make([str(one) for one in range(excerpts)])
+    )
     made.optimize(objective, n_trials=trials)
     pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in made.trials)
     best = scores.mean(axis=0)[:, 1:].max()

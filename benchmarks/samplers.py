@@ -127,7 +127,9 @@ def passes_needed(case: str, sampler: str, pruner: str, resolution: float, seed:
         seed=seed,
     )
     study = optuna.create_study(
-        direction="maximize", sampler=make_sampler(settings), pruner=make_pruner(pruner, EXCERPTS)
+        direction="maximize",
+        sampler=make_sampler(settings),
+        pruner=make_pruner(settings.search, [str(one) for one in range(EXCERPTS)]),
     )
     for _ in range(trials):
         study.optimize(objective, n_trials=1)

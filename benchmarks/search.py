@@ -16,11 +16,12 @@ import optuna
 from optuna.trial import TrialState
 
 from benchmarks._harness import table, write_result
-from schedopt.config import SearchSection, make_config
+from schedopt.config import make_config
 from schedopt.search.workbench import Workbench
+from schedopt.search_options import SearchOptions
 from schedopt.workers.run import run
 
-DEFAULT_PRUNER = SearchSection().pruner
+DEFAULT_PRUNER = SearchOptions().pruner
 
 
 def study(family: str, pruner: str, marks: Sequence[int], data: dict[str, Any], seed: int) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ from schedopt.files.names import checked_name
 from schedopt.files.reading import read_text
 from schedopt.refinement import RefinementOptions
 from schedopt.schedules import DEFAULT_RESOLUTION, FAMILIES, Family, family, narrowed
+from schedopt.search_options import SearchOptions
 from schedopt.storage.urls import DEFAULT_STORAGE, anchored
 
 if sys.version_info >= (3, 11):
@@ -54,8 +55,6 @@ def _pair(value: Any) -> Any:
 Name = Annotated[str, AfterValidator(checked_name)]
 # Strict where it counts, at the numbers; a TOML list is no Python tuple.
 Range = Annotated[tuple[float, float], Strict(False), BeforeValidator(_pair)]
-
-Pruner = Literal["none", "median", "percentile", "successive-halving", "hyperband", "wilcoxon", "predictive"]
 
 
 class Section(BaseModel):
@@ -111,6 +110,9 @@ class SeparatorSection(Section):
         "auto", description="auto takes bfloat16 where the hardware has it; results are exported in float32"
     )
     overlap: float = Field(0.25, ge=0, lt=1, description="share of a segment that overlaps the next one")
+    optimise: bool = Field(
+        False, description="on a CPU: measure once which settings make passes cheaper on this machine, and use them"
+    )
     stems: StemSums = Field(
         default_factory=dict,
         description="[separator.stems] likewise, for a model that splits more finely than the data",
@@ -158,39 +160,6 @@ class ScheduleSection(Section):
         return _one_of(value, FAMILIES, "family")
 
 
-class SearchSection(Section):
-    sampler: Literal["random", "grid", "tpe", "cmaes", "gp", "qmc"] = Field("tpe", description="Optuna's sampler")
-    pruner: Pruner = Field(
-        "predictive",
-        description="ends hopeless trials early: wilcoxon compares with the best one excerpt by excerpt, predictive "
-        "predicts the others too, the rest compare running means",
-    )
-    metric: Literal["sdr", "si_sdr", "snr"] = Field("sdr", description="what is averaged, in dB")
-    choose: Literal["lower-bound", "best"] = Field(
-        "lower-bound", description="hand over the trial with the surest gain over β = 0 by track, or the highest score"
-    )
-    grid: int = Field(6, ge=2, le=1001, description="sampler grid: values a parameter")
-    pareto: bool = Field(
-        False, description="search both a high score and few passes (the number of steps becomes a parameter)"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_pruner_with_two_objectives(cls, values: Any) -> Any:
-        # Optuna prunes on one objective only, so the default pruner gives way; one that was asked for is refused.
-        if isinstance(values, dict) and values.get("pareto") is True:
-            return {"pruner": "none", **values}
-        return values
-
-    @model_validator(mode="after")
-    def _fits_two_objectives(self) -> SearchSection:
-        if self.pareto and self.pruner != "none":
-            raise ValueError(f'pareto = true goes with pruner = "none", not with {self.pruner!r}')
-        if self.pareto and self.sampler == "cmaes":
-            raise ValueError("pareto = true does not go with the sampler cmaes; choose tpe, gp, qmc, random or grid")
-        return self
-
-
 class StoreSection(Section):
     memory: float = Field(2.0, ge=0, le=4096, description="GiB of states that each process keeps in memory")
     disk: float = Field(4.0, ge=0, le=65536, description="GiB of states on disk, shared by processes; 0 for none")
@@ -209,7 +178,7 @@ class StudyConfig(Section):
     separator: SeparatorSection = Field(default_factory=SeparatorSection)
     refinement: RefinementSection = Field(default_factory=RefinementSection)
     schedule: ScheduleSection = Field(default_factory=ScheduleSection)
-    search: SearchSection = Field(default_factory=SearchSection)
+    search: SearchOptions = Field(default_factory=SearchOptions)
     store: StoreSection = Field(default_factory=StoreSection)
     _overrides: tuple[str, ...] = PrivateAttr(())
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from schedopt.config import FINEST
 from schedopt.evaluation import Evaluator, Passes, Scores, mean_over_tracks
 from schedopt.schedules import Family, Schedule
-from schedopt.search.pruners import paired_value, pairs_excerpts
+from schedopt.search.pruners import expected, pairs_excerpts
 from schedopt.search.selection import would_be_best
 from schedopt.search.space import suggest, suggest_steps
 from schedopt.search.study import zeros_by_track
@@ -104,8 +104,8 @@ class Objective:
         self.on_excerpt = on_excerpt
         self.on_best = on_best
         # An excerpt is one task of every evaluator whose target sounds in it.
-        names = [task.excerpt.fingerprint for evaluator in evaluators for task in evaluator.tasks]
-        self.units = list(dict.fromkeys(names))
+        tracks = {task.excerpt.fingerprint: task.excerpt.track for evaluator in evaluators for task in evaluator.tasks}
+        self.units, self.unit_tracks = list(tracks), list(tracks.values())
 
     def outcome(self, betas: Schedule) -> Outcome:
         """The score of `betas` on all excerpts, in dB; at most (N+1) passes an excerpt and target."""
@@ -118,7 +118,7 @@ class Objective:
         return Passes(sum(part.run for part in parts), sum(part.saved for part in parts))
 
     def __call__(self, trial: optuna.Trial) -> float | tuple[float, int]:
-        """Value of the trial in dB (and its passes, with `pareto`); `optuna.TrialPruned` where the pruner says so."""
+        """Value of the trial in dB (and its passes, with `pareto`); `optuna.TrialPruned` where the pruner ends it."""
         began, before = time.perf_counter(), self.passes()
         betas = self.family.make(suggest(trial, self.family, self.resolution), self.resolution)
         if self.pareto:
@@ -172,14 +172,17 @@ class Objective:
                 self.on_excerpt(count, len(order))
             if count < len(order) and count % group == 0 and self._may_prune(trial) and trial.should_prune():
                 if pairs_excerpts(self.pruner):
-                    # The last report is taken for the trial's value, by the dashboard and by samplers.
-                    trial.report(paired_value(trial.study, reported), step=len(order))
+                    # The last report is taken for the trial's value, by the dashboard and by Optuna's samplers.
+                    value, error = expected(trial.study, reported, len(order))
+                    trial.report(value, step=len(order))
+                    by_step = [round(value + part - outcome.value, 6) for part in outcome.by_step] if outcome else None
+                    trial.set_user_attr("predicted", {"by_step": by_step, "error": error})
                 raise optuna.TrialPruned
         assert outcome is not None
         return outcome
 
     def _order(self, betas: Schedule) -> list[int]:
-        """Order of excerpts: where they are paired, trials that begin alike have the same, so that those given up
+        """Order of excerpts: where they are paired, trials that begin alike have the same, so that pruned ones
         share their passes, and others another one, so that no excerpt always comes first. Running means compare only
         over the same excerpts, so there all trials have the same."""
         key = [self.seed, round(betas[0] / FINEST)] if pairs_excerpts(self.pruner) else [self.seed]

@@ -1,9 +1,8 @@
-"""Optuna's samplers, each built so that it fits schedule studies."""
+"""The sampler that a study file names, built so that it fits schedule studies, and when it has nothing left to do."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,30 +15,36 @@ from optuna.trial import FrozenTrial, TrialState
 
 from schedopt.config import StudyConfig
 from schedopt.errors import ConfigError
+from schedopt.optuna_classes import build
 from schedopt.search.space import STEPS, grid_values
+from schedopt.search.surrogate import Surrogate, SurrogateSampler
 
 MOST_POINTS = 10**5
 """Of a grid, all of which Optuna's sampler keeps in a list."""
 
+FIXED_SEED = ("grid", "qmc", "GridSampler", "QMCSampler")
+"""The shuffled order of a grid, and a Sobol sequence, must be the same in every trial."""
 
-class SeededByTrial(BaseSampler):
-    """A sampler that is made anew, with a seed of its own, for every trial.
+
+class StudySampler(BaseSampler):
+    """A sampler that is made anew, with a seed of its own, for every trial; it knows when a study is at its end.
 
     Optuna does not store a sampler's random state: resumed with the same seed it would repeat its start-up
     samples, and two workers would draw alike. Seeding by the trial's number makes a resumed study, or one of several
     workers, continue where an undisturbed one would be.
+
+    Args:
+        surrogate: the model of the sampler `surrogate`; None for other samplers.
     """
 
-    def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
+    def __init__(self, make: Callable[[int], BaseSampler], seed: int, surrogate: Surrogate | None = None) -> None:
         self._make = make
         self._seed = seed
         self._inner = make(seed)
+        self._surrogate = surrogate
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        mixed = np.random.SeedSequence([self._seed, trial.number]).generate_state(1)[0]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._inner = self._make(int(mixed))
+        self._inner = self._make(_mixed(self._seed, trial.number))
         self._inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -59,35 +64,58 @@ class SeededByTrial(BaseSampler):
         self._inner.after_trial(study, trial, state, values)
 
     def is_exhausted(self, study: Study) -> bool:
-        """Whether the sampler is a grid of which no point is left."""
+        """Whether every point of a grid, or every schedule of a small family, has been scored."""
         inner = self._inner
-        return isinstance(inner, optuna.samplers.GridSampler) and inner.is_exhausted(study)
+        if isinstance(inner, optuna.samplers.GridSampler):
+            return inner.is_exhausted(study)
+        return self._surrogate is not None and self._surrogate.is_exhausted(study)
 
 
-def make_sampler(config: StudyConfig) -> BaseSampler:
-    """The sampler that `[search] sampler` names."""
-    seed = config.study.seed
-    name = config.search.sampler
-    family = config.family()
-    grid: dict[str, list[float]] = grid_values(family, config.search.grid, config.schedule.resolution)
+def make_sampler(config: StudyConfig) -> StudySampler:
+    """The sampler that `[search] sampler` names.
+
+    Raises:
+        ConfigError: the sampler refuses its options, or a grid has too many points.
+    """
+    search, seed, name = config.search, config.study.seed, config.search.sampler
+    if name == "surrogate":
+        surrogate = surrogate_of(config)
+        return StudySampler(lambda seed: SurrogateSampler(surrogate, seed), seed, surrogate)
+    defaults: dict[str, Any] = {"warn_independent_sampling": False}
+    if name == "grid":
+        defaults["search_space"] = _grid(config)
+    if name in ("qmc", "QMCSampler"):
+        defaults["scramble"] = True
+
+    def make(one: int) -> BaseSampler:
+        seeds = {"seed": seed if name in FIXED_SEED else one}
+        try:
+            made: BaseSampler = build("sampler", name, search.sampler_options, {**defaults, **seeds})
+        except ValueError as error:
+            raise ConfigError(f"search.sampler_options: {error}") from None
+        return made
+
+    return StudySampler(make, seed)
+
+
+def surrogate_of(config: StudyConfig) -> Surrogate:
+    """The model of the scores of this study's family."""
+    refinement = config.refinement
+    chained = refinement.rule in ("remix", "unmix") and not refinement.shift and refinement.output == "last"
+    return Surrogate(config.family(), config.schedule.resolution, chained=chained, choose_steps=refinement.choose_steps)
+
+
+def _grid(config: StudyConfig) -> dict[str, list[float]]:
+    grid: dict[str, list[float]] = grid_values(config.family(), config.search.grid, config.schedule.resolution)
     if config.search.pareto:
-        grid = {**grid, STEPS: [*range(1, family.steps + 1)]}
+        grid = {**grid, STEPS: [*range(1, config.refinement.steps + 1)]}
     points = math.prod(len(values) for values in grid.values())
-    if name == "grid" and points > MOST_POINTS:
+    if points > MOST_POINTS:
         raise ConfigError(
             f"search.grid: a grid of {points} schedules; at most {MOST_POINTS}, so fewer values a parameter"
         )
-    makers: dict[str, Callable[[int], BaseSampler]] = {
-        "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-        # The shuffled order of the grid, and the Sobol sequence, must be the same in every trial.
-        "grid": lambda _: optuna.samplers.GridSampler(grid, seed=config.study.seed),
-        "qmc": lambda _: optuna.samplers.QMCSampler(
-            scramble=True, seed=config.study.seed, warn_independent_sampling=False
-        ),
-        "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
-        "cmaes": lambda seed: optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
-        "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return SeededByTrial(makers[name], seed)
+    return grid
+
+
+def _mixed(seed: int, number: int) -> int:
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

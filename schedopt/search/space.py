@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import optuna
+from optuna.distributions import FloatDistribution
 
 from schedopt.schedules import Family, Range, Schedule
 
 
 def suggest(trial: optuna.Trial, family: Family, resolution: float) -> dict[str, float]:
     """Parameters of `family` that the trial's sampler proposes, under the family's own names."""
-    return {name: _suggest_one(trial, name, span, resolution) for name, span in family.space.items()}
+    return {
+        name: trial.suggest_float(name, one.low, one.high, log=one.log, step=one.step)
+        for name, one in distributions(family, resolution).items()
+    }
 
 
 STEPS = "steps"
@@ -22,9 +26,12 @@ def suggest_steps(trial: optuna.Trial, family: Family) -> int:
     return trial.suggest_int(STEPS, 1, family.steps)
 
 
-def _suggest_one(trial: optuna.Trial, name: str, span: Range, resolution: float) -> float:
-    step = _step(span, resolution)
-    return trial.suggest_float(name, span.low, span.high, log=span.log, step=step)
+def distributions(family: Family, resolution: float) -> dict[str, FloatDistribution]:
+    """What a sampler may choose each parameter of `family` from."""
+    return {
+        name: FloatDistribution(span.low, span.high, log=span.log, step=_step(span, resolution))
+        for name, span in family.space.items()
+    }
 
 
 def _step(span: Range, resolution: float) -> float | None:

@@ -85,8 +85,8 @@ def _distributed() -> Any:
         found = importlib.import_module("distributed")
     except ImportError:
         raise StudyError("--dask needs the package distributed: pip install 'schedopt[dask]'") from None
-    # What goes wrong is said in our own line.
-    for name in ("distributed", "asyncio"):
+    # What goes wrong is said in our own line. The client's logger has a level of its own.
+    for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return found
 

@@ -162,7 +162,7 @@ def run_worker(job: Job, stop: Stop) -> None:
                 study_name=study_name(config, job.target),
                 storage=open_storage(config.study.storage, create=False),
                 sampler=make_sampler(config),
-                pruner=make_pruner(config.search.pruner, len(objective.units)),
+                pruner=make_pruner(config.search, objective.unit_tracks),
             )
             check_same(study, identity(config, job.target, bench.separator, bench.excerpts))
             work(study, objective, config.study.trials, stop=stop)

@@ -71,6 +71,12 @@ def run(
 
 def grid_used_up(config: StudyConfig, summary: Summary) -> str:
     """The line for a study whose grid holds fewer points than trials are asked for, so that it cannot go on."""
+    if config.search.sampler != "grid":
+        return (
+            f"study {summary.study}: every schedule of the family {config.schedule.family} has been scored"
+            f" ({summary.finished} trials finished, {config.study.trials} were asked for); lower study.trials to"
+            f" {summary.finished}, or start a study of another name with another family or a lower schedule.resolution"
+        )
     return (
         f"study {summary.study}: the grid is used up: all its points are tried ({summary.finished} trials finished,"
         f" {config.study.trials} were asked for); lower study.trials to {summary.finished}, or start a study of another"
@@ -135,7 +141,7 @@ def open_study(
             name,
             identity(config, target, bench.separator, bench.excerpts),
             make_sampler(config),
-            make_pruner(config.search.pruner, len(objective.units)),
+            make_pruner(config.search, objective.unit_tracks),
         )
     if "baseline" not in study.user_attrs:
         authors_line, unscheduled = line(config.refinement.steps), zeros(config.refinement.steps)

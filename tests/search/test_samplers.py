@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import optuna
 import pytest
 
-from schedopt.config import RefinementSection, SearchSection, StudyConfig, make_config
+from schedopt.config import RefinementSection, StudyConfig, make_config
 from schedopt.errors import ConfigError
+from schedopt.optuna_classes import known_names
 from schedopt.search.samplers import make_sampler
 from schedopt.search.space import grid_values, suggest
 from schedopt.storage.opening import open_storage
 from schedopt.workers.loop import work
 
-SAMPLERS = get_args(SearchSection.model_fields["sampler"].annotation)
+SAMPLERS = known_names("sampler")
 
 
 def config(sampler: str = "tpe", seed: int = 0, **search: object) -> StudyConfig:

@@ -1,0 +1,60 @@
+"""The surrogate sampler: no schedule twice, small families to their end, the optimum of a smooth surface early."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+from schedopt.config import StudyConfig, make_config
+from schedopt.search.samplers import make_sampler
+from schedopt.search.space import suggest
+
+
+def config(family: str = "linear", steps: int = 3, resolution: float = 0.1) -> StudyConfig:
+    return make_config(
+        {
+            "study": {"name": "s"},
+            "search": {"sampler": "surrogate", "pruner": "none"},
+            "refinement": {"steps": steps, "choose_steps": False},
+            "schedule": {"family": family, "resolution": resolution},
+        }
+    )
+
+
+def search(settings: StudyConfig, trials: int, best: Any) -> optuna.Study:
+    """Trials with the attributes that the objective leaves; the score is a parabola around `best`."""
+    sampler = make_sampler(settings)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    family = settings.family()
+
+    def value(trial: optuna.Trial) -> float:
+        betas = family.make(suggest(trial, family, settings.schedule.resolution), settings.schedule.resolution)
+        by_step = [-float(np.sum((np.array(betas[:n]) - best[:n]) ** 2)) - 0.1 * (3 - n) for n in range(len(betas) + 1)]
+        trial.set_user_attr("betas", list(betas))
+        trial.set_user_attr("steps", len(betas))
+        trial.set_user_attr("by_step", by_step)
+        return by_step[-1]
+
+    for _ in range(trials):
+        if sampler.is_exhausted(study):
+            break
+        study.optimize(value, n_trials=1)
+    return study
+
+
+def test_no_schedule_is_proposed_twice_and_a_small_family_ends() -> None:
+    study = search(config(resolution=0.25), 60, np.array([0.2, 0.5, 0.8]))
+    schedules = [tuple(trial.user_attrs["betas"]) for trial in study.trials]
+    assert len(schedules) == len(set(schedules)) == 25
+
+
+@pytest.mark.parametrize(("family", "trials"), [("linear", 20), ("free", 40)])
+def test_the_optimum_of_a_smooth_surface_is_found_early(family: str, trials: int) -> None:
+    best = np.array([0.2, 0.5, 0.8])
+    study = search(config(family), trials, best)
+    assert study.best_value > -0.02
+    schedules = [tuple(trial.user_attrs["betas"]) for trial in study.trials]
+    assert len(schedules) == len(set(schedules)) == trials

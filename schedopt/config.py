@@ -115,6 +115,9 @@ class SeparatorSection(Section):
         "auto", description="auto takes bfloat16 where the hardware has it; results are exported in float32"
     )
     overlap: float = Field(0.25, ge=0, lt=1, description="share of a segment that overlaps the next one")
+    optimise: bool = Field(
+        False, description="on a CPU: measure once which settings make passes cheaper on this machine, and use them"
+    )
     stems: StemSums = Field(
         default_factory=dict,
         description="[separator.stems] likewise, for a model that splits more finely than the data",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -50,20 +50,19 @@ class Passes:
         return {"passes_run": self.run, "passes_saved": self.saved, "seconds": round(seconds, 3)}
 
 
-def refinement_of(key: Any) -> Hashable:
-    """Which refinement a score of `Store.scores` belongs to."""
-    found: Hashable = key[2]
-    return found
-
-
 @dataclass(frozen=True)
 class Task:
-    """One excerpt with one target: its scene, its prepared score, and what its mixture is made of."""
+    """One excerpt with one target: its scene, what its mixture is made of, and what prepares its score."""
 
     excerpt: Excerpt
     scene: Scene
-    score: Score
     key: Hashable
+    prepare: Callable[[], Score]
+
+    @cached_property
+    def score(self) -> Score:
+        """Prepared when it is first needed (30 ms): a study's first pass does not wait for all of them."""
+        return self.prepare()
 
 
 @dataclass
@@ -132,16 +131,20 @@ class Evaluator:
         return np.array([[self.store.scores[self._key(task, betas, n)] for n in steps] for task in chosen])
 
     def trajectory(self, betas: Schedule, index: int, *, again: bool = False) -> list[Tensor]:
-        """The outputs after step 0 … N, (channels, samples) each, for one task.
+        """The outputs after step 0 … N, (channels, samples) each, for one task; see `outputs`."""
+        return list(self.outputs(betas, index, again=again))
 
-        Costs at most N+1 passes, counted in `passes`. `again`: these steps have been scored, so that passes which are
-        run once more were not saved then.
+    def outputs(self, betas: Schedule, index: int, *, again: bool = False) -> Iterator[Tensor]:
+        """The outputs after step 0 … N one by one, (channels, samples) each, for one task.
+
+        Costs at most N+1 passes, counted in `passes` at the end. `again`: these steps have been scored, so that passes
+        which are run once more were not saved then.
         """
-        before = self._memoised.passes
-        scenes = [self.tasks[index].scene]
-        outputs = [state.output() for (state,) in trajectories(self._memoised, scenes, betas, self.refinement)]
-        self._count(0 if again else len(outputs), before)
-        return outputs
+        before, steps = self._memoised.passes, 0
+        for (state,) in trajectories(self._memoised, [self.tasks[index].scene], betas, self.refinement):
+            steps += 1
+            yield state.output()
+        self._count(0 if again else steps, before)
 
     def _task(self, excerpt: Excerpt, keep_transform: bool) -> Task:
         weights = [float(self.gains.get(stem, 1.0)) for stem in excerpt.stems]
@@ -158,7 +161,7 @@ class Evaluator:
         if rule(self.refinement.rule).needs_references:
             others = mix(excerpt.references, [0.0 if j == k else w for j, w in enumerate(weights)])
             scene = Scene(mixture, true_target=target, true_others=others.to(device))
-        return Task(excerpt, scene, self._scorer(excerpt, weights, target, keep_transform), key)
+        return Task(excerpt, scene, key, partial(self._scorer, excerpt, weights, target, keep_transform))
 
     def _scorer(self, excerpt: Excerpt, weights: Sequence[float], target: Tensor, keep_transform: bool) -> Score:
         references = None

@@ -1,9 +1,9 @@
 """A separator that remembers its passes by what went into them.
 
-The key of a pass is the separator (its fingerprint, device kind, precision, the code and versions that run it), the
-stems, the shift and a hash of the input's samples; its value are the estimates. So every equal input is shared,
-whatever rule, target, output, family or study led to it, and changed code or a changed formula never meets an old
-estimate.
+The key of a pass is the separator (its fingerprint, device kind, precision, settings, the code and versions that run
+it), the stems, the shift and a hash of the input's samples; its value are the estimates. So every equal input is
+shared, whatever rule, target, output, family or study led to it, and changed code or a changed formula never meets an
+old estimate.
 """
 
 from __future__ import annotations
@@ -174,7 +174,8 @@ def _chosen(estimates: Tensor, held: tuple[str, ...], stems: tuple[str, ...]) ->
 def pass_key(separator: Separator) -> tuple[str, ...]:
     """All that an estimate depends on beside the input, the stems and the shift."""
     versions = f"torch {torch.__version__}, demucs {version('demucs')}, code {_code()}"
-    return (separator.fingerprint, separator.device.type, separator.precision, versions)
+    settings = " ".join(separator.optimised)
+    return (separator.fingerprint, separator.device.type, separator.precision, settings, versions)
 
 
 @functools.cache

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
+import schedopt.demo
 from schedopt.data.audio import sample_at
 from schedopt.data.splits import Split
 from schedopt.data.stems import StemSums, add_up
@@ -33,6 +37,11 @@ class DemoTrack:
         return self.name
 
     @property
+    def recipe(self) -> str:
+        """All that its samples depend on: what is cut of it is kept under this."""
+        return f"{self.seed} {dict(self.parts)} {SECONDS} {_code()}"
+
+    @property
     def stems(self) -> tuple[str, ...]:
         return tuple(self.parts)
 
@@ -54,6 +63,15 @@ def load_demo(split: Split, limit: int | None, sums: StemSums) -> list[DemoTrack
     """Songs of seeds that the other side, and the bundled separator's training, never hear."""
     seeds = {"search": SEARCH_SEEDS, "held-out": HELD_OUT_SEEDS}[split]
     return [DemoTrack(seed, add_up(STEMS, sums)) for seed in seeds[:limit]]
+
+
+@cache
+def _code() -> str:
+    """Hash of the sources that render songs, and the versions that they run on."""
+    folder = Path(schedopt.demo.__file__).parent / "synth"
+    sources = b"\0".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    versions = f"numpy {version('numpy')} scipy {version('scipy')} "
+    return versions + hashlib.sha256(sources).hexdigest()[:16]
 
 
 @lru_cache(maxsize=2)  # 28 MB a song; excerpts are cut track by track, so the last song is enough

@@ -12,6 +12,7 @@ never overlap; together they have the highest rating that is possible.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import math
@@ -27,6 +28,7 @@ import torch
 
 from schedopt.arrays import ScratchFiles
 from schedopt.data._resample import SAMPLE_RATE
+from schedopt.disk import DiskStore, default_folder
 from schedopt.errors import DataError
 from schedopt.types import STEMS, Excerpt, ExcerptLength, Track
 
@@ -43,6 +45,11 @@ SOUNDING_SHARE = 0.25
 
 SCAN_SLOTS = 600
 """Frames read at once while a track is scanned: 60 s, 85 MB."""
+
+KEPT = 2**30
+"""Bytes of excerpts of generated tracks in the cache folder, at most: 140 excerpts of 5.3 s."""
+
+_Kept = tuple[list[tuple[float, frozenset[str], str, npt.NDArray[np.float32]]], str]
 
 Powers = npt.NDArray[np.float64]  # (stems, slots), mean square of each slot
 Ratings = npt.NDArray[np.int64]  # (places,)
@@ -119,10 +126,30 @@ class _Cut:
     def __call__(self, track: Track) -> tuple[list[Excerpt], str]:
         if lack := _lack(track, self.stems):
             return [], lack
+        recipe = None if self.seconds == "track" else getattr(track, "recipe", None)
+        if recipe is not None:
+            return self._kept(track, recipe)
         try:
             return self._of_track(track) if self.seconds == "track" else self._of_places(track, self.seconds)
         finally:
             track.close()
+
+    def _kept(self, track: Track, recipe: str) -> tuple[list[Excerpt], str]:
+        """The excerpts of a generated track: rendering it takes a second, reading what was cut of it a hundredth."""
+        assert self.seconds != "track"
+        key = (recipe, self.stems, self.optional, self.seconds, self.per_track, self.silence_db, _code())
+        disk = DiskStore(default_folder() / "excerpts", KEPT)
+        kept: _Kept | None = disk.get(key)
+        if kept is None:
+            found, note = self._of_places(track, self.seconds)
+            kept = [(one.start, one.audible, one.fingerprint, one.references.numpy()) for one in found], note
+            disk.put(key, kept, sum(one.references.nbytes for one in found))
+        parts, note = kept
+        stems = self.stems + self.optional
+        return [
+            Excerpt(track.name, start, SAMPLE_RATE, stems, torch.from_numpy(references), audible, fingerprint)
+            for start, audible, fingerprint, references in parts
+        ], note
 
     def _of_places(self, track: Track, seconds: float) -> tuple[list[Excerpt], str]:
         samples, length = round(seconds * SAMPLE_RATE), round(track.seconds * SAMPLE_RATE)
@@ -176,6 +203,12 @@ class _Cut:
             if stem in track.stems:
                 chosen[number] = piece[track.stems.index(stem)]
         return chosen
+
+
+@functools.cache
+def _code() -> str:
+    """Hash of this module, which decides what is cut."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 
 def _note_absent(tracks: Sequence[Track], optional: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import optuna
 
 from schedopt.search.study import flat, is_ours
 
-KEYS = ("separator", "weights", "data", "config", "versions", "excerpts", "left_out")
+KEYS = ("separator", "weights", "optimised", "data", "config", "versions", "excerpts", "left_out")
 """Study attributes that say it, see `schedopt.search.study`."""
 
 
@@ -31,6 +31,7 @@ def lines(found: dict[str, Any]) -> dict[str, str]:
     shown = {
         "weights fingerprint": _plain(found["weights"]),
         "model fingerprint": _plain(found["separator"]),
+        "cheaper passes by": ", ".join(found["optimised"] or ()) or "–",
         "excerpts fingerprint": _plain(found["data"]),
         "excerpts": str(len(found["excerpts"] or ())),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import optuna
@@ -16,24 +16,17 @@ Lock = Callable[[], AbstractContextManager[object]]
 """Only one process at a time is in the context that it makes."""
 
 
-def measure_references(
-    study: optuna.Study,
-    objective: Objective,
-    lock: Lock,
-    rehearse: Callable[[Sequence[Schedule]], None] | None = None,
-) -> None:
+def measure_references(study: optuna.Study, objective: Objective, lock: Lock) -> None:
     """Score the references, keep them in the attributes of `study`, and queue both schedules as its next trials.
 
     At most 2·N + 1 passes an excerpt and target; none where the study has them already. Several processes may do so
-    at once: each scores, outside the lock, and one writes. `rehearse` lets workers score the schedules first.
+    at once: each scores, outside the lock, and one writes.
     """
     if "baseline" in study.user_attrs:
         return
     steps = objective.family.steps
-    references = authors_line, unscheduled = line(steps), zeros(steps)
+    authors_line, unscheduled = line(steps), zeros(steps)
     began, before = time.perf_counter(), objective.passes()
-    if rehearse is not None:
-        rehearse(references)
     outcome, outcome_of_zeros = objective.outcome(authors_line), objective.outcome(unscheduled)
     cost = (objective.passes() - before).attributes(time.perf_counter() - began)
     with lock():

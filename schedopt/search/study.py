@@ -1,8 +1,8 @@
 """Studies in their storage: names, attributes, creation, the check before resuming, and what they hold.
 
 A study is an ordinary Optuna study. Study attributes: `schedopt` (format version), `config`, `overrides`, `versions`,
-`separator`, `weights` and `data` (fingerprints), `excerpts`, `tracks`, `left_out`, `baseline`, `line` and `zeros`
-(mean score by step, dB), `references` (what scoring these three cost).
+`separator`, `weights` and `data` (fingerprints), `optimised` (settings for cheaper passes), `excerpts`, `tracks`,
+`left_out`, `baseline`, `line` and `zeros` (mean score by step, dB), `references` (what scoring these three cost).
 Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`, `spread`
 and `gain_by_track` (see `Outcome.attributes`), `passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`),
 `failure` (why a trial failed), `owner` (machine and process), `retry_of` (the trial that it tries again), `versions`
@@ -35,7 +35,7 @@ PACKAGES = ("demucs", "mir_eval", "musdb", "numpy", "optuna", "scipy", "torch")
 
 FREE_KEYS = {
     "study": ("name", "storage", "trials", "workers"),
-    "separator": ("device",),
+    "separator": ("device", "optimise"),
     "store": ("memory", "disk", "folder", "audio", "artifacts"),
 }
 """Keys that may differ when a study is resumed: they change where and how long it runs, not what a trial is."""
@@ -64,6 +64,7 @@ def identity(config: StudyConfig, target: str, separator: Separator, excerpts: S
         "overrides": [one for one in config.overrides if _key(one) not in free],
         "separator": separator.fingerprint,
         "weights": separator.weights,
+        "optimised": list(separator.optimised),
         "data": data,
     }
 

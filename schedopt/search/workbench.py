@@ -57,6 +57,7 @@ class Workbench:
             overlap=config.separator.overlap,
             stems=config.separator.stems,
             trust_pickle=trust_pickle,
+            optimise=config.separator.optimise,
         )
         if excerpts is None:
             tracks = load_tracks(data.source, split, data.tracks, mapping=data.stems, stems=separator.stems)

@@ -31,6 +31,7 @@ def load_separator(
     stems: Mapping[str, Sequence[str]] | None = None,
     trust_pickle: bool = False,
     cache_dir: Path | str | None = None,
+    optimise: bool = False,
 ) -> Separator:
     """The separator that `model` names, ready to run. No file is trusted: see `schedopt.separators.demucs.weights`.
 
@@ -47,6 +48,8 @@ def load_separator(
         stems: stems that are sums of the model's own, see `Separator.with_stems`.
         trust_pickle: allow `.th` files in a folder, whose loading runs code that is in them.
         cache_dir: Hugging Face cache folder; the library's own where None.
+        optimise: on a CPU in float32, measure once which settings make passes of this model cheaper on this machine,
+            and use them; estimates stay the same to within rounding (`schedopt.separators.demucs.faster`).
 
     Raises:
         SeparatorError: one line on what is missing, broken or not allowed.
@@ -67,6 +70,7 @@ def load_separator(
             overlap=overlap,
             segment=segment,
             batch_segments=batch_segments,
+            optimise=optimise,
             adopt=True,
         )
     if (separator.sample_rate, separator.channels) != (SAMPLE_RATE, CHANNELS):

@@ -56,6 +56,7 @@ class Separator:
         device: where the networks run.
         precision: `float32` or `bfloat16`.
         normalises: inputs are normalised by mean and standard deviation of their mono mix, and estimates scaled back.
+        optimised: settings of this machine for cheaper passes, which change estimates by float32's rounding.
         members: the networks, and `parts`: which of their stems add up to each of `stems`.
     """
 
@@ -71,6 +72,7 @@ class Separator:
     parts: tuple[tuple[int, ...], ...]
     batch: Batch
     normalises: bool = True
+    optimised: tuple[str, ...] = ()
     model: Any = None
 
     @staticmethod

@@ -185,9 +185,13 @@ class _Worker:
             except KeyboardInterrupt:
                 self._put_back(trial)
                 raise
-            except (optuna.TrialPruned, UpdateFinishedTrialError, *STORAGE_FAULTS):
-                raise
             except Exception as error:
+                if _was_interrupt(error):
+                    # A query that was cut off may raise an error of its own on the way out.
+                    self._put_back(trial)
+                    raise KeyboardInterrupt from None
+                if isinstance(error, (optuna.TrialPruned, UpdateFinishedTrialError, *STORAGE_FAULTS)):
+                    raise
                 log.debug("trial %d failed", trial.number, exc_info=True)
                 trial.set_user_attr("failure", " ".join(f"{type(error).__name__}: {error}".split())[:500])
                 raise

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import optuna
+import torch
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
 from schedopt.config import StudyConfig
 from schedopt.errors import StudyError
-from schedopt.schedules import Schedule
 from schedopt.search.audio import make_folder
 from schedopt.search.objective import Objective
 from schedopt.search.own_study import reporting
@@ -29,9 +30,9 @@ from schedopt.storage.locks import start_lock
 from schedopt.storage.opening import open_storage
 from schedopt.storage.owners import lost_references
 from schedopt.storage.urls import shown
-from schedopt.workers.dask import Cluster, connect
+from schedopt.workers.dask import connect
 from schedopt.workers.loop import Callback, work
-from schedopt.workers.pool import Pool, open_pool
+from schedopt.workers.pool import open_pool
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ class Own:
             )
         if self.pruner is not None and config.search.pareto:
             raise StudyError("search.pareto = true: Optuna prunes on one objective only, so pruner= must be left out")
+
+
+NOTHING = Own()
 
 
 def run(
@@ -93,14 +97,20 @@ def run(
         storage = open_storage(config.study.storage)
         make_folder(config)
         # A cluster is asked before the model is loaded, which takes a while.
-        workers: Workers | None = None
-        if dask is not None:
-            workers = stack.enter_context(connect(dask, config, trust_pickle=trust_pickle))
-        bench = Workbench.prepare(config, trust_pickle=trust_pickle, workers=1 if workers else config.study.workers)
-        if workers is None and config.study.workers > 1:
-            workers = stack.enter_context(open_pool(bench, trust_pickle=trust_pickle))
+        cluster = None if dask is None else stack.enter_context(connect(dask, config, trust_pickle=trust_pickle))
+        bench = Workbench.prepare(config, trust_pickle=trust_pickle, workers=1 if cluster else config.study.workers)
         try:
-            return [_run_one(bench, storage, target, watcher, workers, own) for target in config.refinement.targets]
+            if cluster is None and config.study.workers == 1:
+                return [_run_alone(bench, storage, target, watcher, own) for target in config.refinement.targets]
+            studies = {target: _opened(bench, storage, target, watcher)[0] for target in config.refinement.targets}
+            workers = cluster or stack.enter_context(open_pool(bench, trust_pickle=trust_pickle))
+            # The workers need the memory, a GPU's above all.
+            del bench
+            _free_memory()
+            return [
+                _searched(config, study, watcher, functools.partial(workers.work, study, target))
+                for target, study in studies.items()
+            ]
         except STORAGE_FAULTS as error:
             url = config.study.storage
             raise StudyError(f"{shown(url)}: the storage failed: {one_line(error, url)}") from None
@@ -128,27 +138,42 @@ def grid_used_up(config: StudyConfig, summary: Summary) -> str:
     )
 
 
-Workers = Pool | Cluster
-"""Processes that search together."""
-
-
-def _run_one(
-    bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, workers: Workers | None, own: Own
-) -> Summary:
-    config, url = bench.config, shown(bench.config.study.storage)
+def _opened(
+    bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, own: Own = NOTHING
+) -> tuple[optuna.Study, Objective]:
     objective = bench.objective(target, watcher.excerpt)
-    rehearse = None if workers is None else functools.partial(workers.rehearse, objective, target)
-    study = open_study(bench, objective, storage, target, rehearse, own)
+    return open_study(bench, objective, storage, target, own), objective
+
+
+def _run_alone(bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, own: Own) -> Summary:
+    study, objective = _opened(bench, storage, target, watcher, own)
+
+    def search(report: Callable[[], None]) -> None:
+        work(study, objective, bench.config.study.trials, on_trial=report, callbacks=own.callbacks)
+
+    return _searched(bench.config, study, watcher, search)
+
+
+def _searched(
+    config: StudyConfig, study: optuna.Study, watcher: Watcher, search: Callable[[Callable[[], None]], None]
+) -> Summary:
+    """The study's summary once it has its trials; `search` gets the function that reports its progress."""
+    url = shown(config.study.storage)
     summary = summarize(study, url)
     watcher.study(summary, config.study.trials)
     if summary.finished >= config.study.trials and not lost_references(study.get_trials(deepcopy=False)):
         return summary
-    report = functools.partial(_report, study, url, watcher)
-    if workers is None:
-        work(study, objective, config.study.trials, on_trial=report, callbacks=own.callbacks)
-    else:
-        workers.work(study, target, report)
+    search(functools.partial(_report, study, url, watcher))
     return summarize(study, url)
+
+
+def _free_memory() -> None:
+    """Return what is no longer used to the system, and to the GPU."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def _report(study: optuna.Study, url: str, watcher: Watcher) -> None:
@@ -160,10 +185,9 @@ def open_study(
     objective: Objective,
     storage: BaseStorage,
     target: str,
-    rehearse: Callable[[Sequence[Schedule]], None] | None = None,
-    own: Own = Own(),
+    own: Own = NOTHING,
 ) -> optuna.Study:
-    """The study of `target`, made or checked, with its reference scores measured (by several, who `rehearse` them).
+    """The study of `target`, made or checked, with its reference scores measured.
 
     Raises:
         StudyError: a study of this name is there and differs.
@@ -184,5 +208,5 @@ def open_study(
             own.sampler or make_sampler(config),
             own.pruner or make_pruner(config.search, objective.unit_tracks),
         )
-    measure_references(study, objective, functools.partial(start_lock, storage, name), rehearse)
+    measure_references(study, objective, functools.partial(start_lock, storage, name))
     return study

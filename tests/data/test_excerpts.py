@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import tracemalloc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +18,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedopt.data import audible_stems, cut_excerpts, load_tracks
+from schedopt.data import _demo, audible_stems, cut_excerpts, load_tracks
 from schedopt.data.excerpts import SCAN_SLOTS, _choose
+from schedopt.demo import synth
 from schedopt.errors import DataError
-from schedopt.types import STEMS
+from schedopt.types import STEMS, Excerpt
 
 Parts = Mapping[str, list[tuple[float, float, float]]]  # stem → (from, to, level) of a steady sound, s and full scale
 
@@ -256,3 +259,37 @@ def test_tracks_are_let_go_of_once_they_are_cut(workers: int) -> None:
     songs = [Song(everywhere(2), 2, "a"), Song({}, 2, "b"), Song(everywhere(2), 2, "c")]
     assert [excerpt.track for excerpt in cut_excerpts(songs, 1.0, workers=workers)] == ["a", "c"]
     assert [song.closed for song in songs] == [1, 1, 1]
+
+
+def test_excerpts_of_generated_tracks_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[int] = []
+    synthesize = synth.synthesize
+
+    def counted(seed: int, seconds: float) -> np.ndarray[Any, Any]:
+        rendered.append(seed)
+        return synthesize(seed, seconds)
+
+    def cut(length: float = 1.0, **options: Any) -> list[Excerpt]:
+        _demo._render.cache_clear()
+        return cut_excerpts(load_tracks("demo", "search", 2), length, 2, **options)
+
+    monkeypatch.setattr(synth, "synthesize", counted)
+    first = cut()
+    assert len(rendered) == 2
+    again = cut()
+    assert len(rendered) == 2
+    for one, other in zip(again, first, strict=True):
+        assert torch.equal(one.references, other.references)
+        assert dataclasses.replace(one, references=other.references).__dict__ == other.__dict__
+    # Whatever changes an excerpt makes another one.
+    assert cut(2.0)[0].seconds == 2
+    assert cut(stems=STEMS[::-1])[0].stems == STEMS[::-1]
+    monkeypatch.setattr(_demo, "_code", lambda: "other code")
+    cut()
+    assert len(rendered) == 8
+
+
+def test_a_cache_folder_that_cannot_be_written_costs_time_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SCHEDOPT_CACHE", str(tmp_path / "file"))
+    assert len(cut_excerpts(load_tracks("demo", "search", 1), 1.0)) == 1

@@ -90,14 +90,14 @@ def weights_fingerprint(bag: Bag) -> str:
     """16 hex digits over the networks alone: classes, arguments, weights of each and in the bag; reads them once."""
     digest = hashlib.sha256(json.dumps(bag.weights).encode())
     for model in bag.models:
-        digest.update(json.dumps(_constructor(model), sort_keys=True, default=str).encode())
+        digest.update(json.dumps(constructor(model), sort_keys=True, default=str).encode())
         for name, tensor in model.state_dict().items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(_bytes(tensor))
     return digest.hexdigest()[:16]
 
 
-def _constructor(model: Model) -> list[Any]:
+def constructor(model: Model) -> list[Any]:
     """Class and arguments, defaults included, so that spelling a default out changes nothing."""
     args, kwargs = model._init_args_kwargs
     bound = inspect.signature(type(model)).bind(*args, **kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 import math
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 from schedopt.arrays import CPU
 from schedopt.errors import SeparatorError
 from schedopt.memory import keep_freed_memory
+from schedopt.separators.demucs import faster
 from schedopt.separators.demucs.bag import HDEMUCS, HTDEMUCS, Model, bag_of, weights_fingerprint
-from schedopt.separators.demucs.partial import transforming_only
+from schedopt.separators.demucs.partial import narrowed
 from schedopt.separators.devices import batch_for, resolve_device, resolve_precision
 from schedopt.separators.overlap_add import Batch, Cut
 from schedopt.separators.separator import Member, Separator, short_hash
@@ -32,6 +34,7 @@ def build(
     overlap: float = 0.25,
     segment: float | None = None,
     batch_segments: int | None = None,
+    optimise: bool = False,
     adopt: bool = False,
 ) -> Separator:
     """A separator of `model`, one of demucs' classes or its bag; other arguments as `load_separator`'s.
@@ -40,6 +43,7 @@ def build(
     precision that `precision` gives there.
 
     Args:
+        optimise: passes on a CPU in float32 run with the settings of `schedopt.separators.demucs.faster`.
         adopt: take the model itself (moved to the device, in eval mode, frozen) instead of a copy.
 
     Raises:
@@ -55,13 +59,13 @@ def build(
     weights = weights_fingerprint(bag_of(model, name))
     if device == "auto" and place.type != "cpu":
         # A copy, so that the model is still there where the device lost it.
-        made = _on(place, copy.deepcopy(model), weights, name, precision, overlap, segment, batch)
+        made = _on(place, copy.deepcopy(model), weights, name, precision, overlap, segment, batch, optimise)
         reason = _fault(made)
         if reason is None:
             return made
         log.warning("%s does not run on %s and runs on the CPU instead: %s", name, place.type, reason)
         place, batch = CPU, batch_segments or batch_for(CPU)
-    return _on(place, model, weights, name, precision, overlap, segment, batch)
+    return _on(place, model, weights, name, precision, overlap, segment, batch, optimise)
 
 
 def _on(
@@ -73,16 +77,19 @@ def _on(
     overlap: float,
     segment: float | None,
     batch: int,
+    optimise: bool,
 ) -> Separator:
     """The separator of `model` on one device; the model is moved there."""
     if device.type == "cpu":
         keep_freed_memory()
     bag = bag_of(model, name)
+    model.to(device)
+    resolved = resolve_precision(precision, device)
+    optimised = _optimised(bag.models) if optimise and (device.type, resolved) == ("cpu", "float32") else ()
     members = tuple(
         Member(_network(one), weights, cut_for(one, overlap, segment))
         for one, weights in zip(bag.models, bag.weights, strict=True)
     )
-    model.to(device)
     return Separator(
         name=name,
         stems=bag.stems,
@@ -91,21 +98,34 @@ def _on(
         fingerprint=short_hash([fingerprint, segment and float(segment), overlap]),
         weights=fingerprint,
         device=device,
-        precision=resolve_precision(precision, device),
+        precision=resolved,
         members=members,
         parts=tuple((index,) for index in range(len(bag.stems))),
         batch=Batch(batch),
+        optimised=optimised,
         model=model,
     )
 
 
 def _network(model: Model) -> Any:
+    partial = functools.cache(lambda stems: narrowed(model, stems))
+
     def network(inputs: Tensor, stems: Sequence[int]) -> Tensor:
-        with transforming_only(model, stems) as partial:
-            estimates: Tensor = partial(inputs)
-            return estimates[:, list(stems)]
+        some, places = partial(tuple(stems))
+        estimates: Tensor = some(inputs)
+        return estimates[:, places]
 
     return network
+
+
+def _optimised(models: Sequence[Model]) -> tuple[str, ...]:
+    """Settings of all models of a bag, each once, applied to those that they suit."""
+    chosen = {}
+    for model in dict.fromkeys(models):
+        chosen[model] = faster.choose(model)
+    for model, settings in chosen.items():
+        faster.apply(model, settings)
+    return tuple(dict.fromkeys(setting for settings in chosen.values() for setting in settings))
 
 
 def _fault(separator: Separator) -> str | None:

@@ -111,7 +111,7 @@ class SeparatorSection(Section):
     )
     overlap: float = Field(0.25, ge=0, lt=1, description="share of a segment that overlaps the next one")
     optimise: bool = Field(
-        True, description="on a CPU: measure once which settings make passes cheaper on this machine, and use them"
+        False, description="on a CPU: measure once which settings make passes cheaper on this machine, and use them"
     )
     stems: StemSums = Field(
         default_factory=dict,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -138,16 +138,20 @@ class Evaluator:
         return np.array([[self.store.scores[self._key(task, betas, n)] for n in steps] for task in chosen])
 
     def trajectory(self, betas: Schedule, index: int, *, again: bool = False) -> list[Tensor]:
-        """The outputs after step 0 … N, (channels, samples) each, for one task.
+        """The outputs after step 0 … N, (channels, samples) each, for one task; see `outputs`."""
+        return list(self.outputs(betas, index, again=again))
 
-        Costs at most N+1 passes, counted in `passes`. `again`: these steps have been scored, so that passes which are
-        run once more were not saved then.
+    def outputs(self, betas: Schedule, index: int, *, again: bool = False) -> Iterator[Tensor]:
+        """The outputs after step 0 … N one by one, (channels, samples) each, for one task.
+
+        Costs at most N+1 passes, counted in `passes` at the end. `again`: these steps have been scored, so that passes
+        which are run once more were not saved then.
         """
-        before = self._memoised.passes
-        scenes = [self.tasks[index].scene]
-        outputs = [state.output() for (state,) in trajectories(self._memoised, scenes, betas, self.refinement)]
-        self._count(0 if again else len(outputs), before)
-        return outputs
+        before, steps = self._memoised.passes, 0
+        for (state,) in trajectories(self._memoised, [self.tasks[index].scene], betas, self.refinement):
+            steps += 1
+            yield state.output()
+        self._count(0 if again else steps, before)
 
     def _task(self, excerpt: Excerpt, keep_transform: bool) -> Task:
         weights = [float(self.gains.get(stem, 1.0)) for stem in excerpt.stems]

@@ -5,12 +5,13 @@ Short names stand for classes too. Optuna is imported where a class is needed, s
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
+
+from schedopt.files.explain import nearest
 
 Kind = Literal["sampler", "pruner"]
 
@@ -64,7 +65,7 @@ def check(kind: Kind, name: str, options: Mapping[str, Any]) -> None:
     for option in options:
         if option not in known:
             some = ", ".join(known) or "none"
-            raise ValueError(f"{found.__name__} has no option {option!r}{_nearest(option, known)}; it has {some}")
+            raise ValueError(f"{found.__name__} has no option {option!r}{nearest(option, known)}; it has {some}")
     for option in NESTED.keys() & options.keys():
         if options[option] is not None:
             class_of(NESTED[option], str(options[option]))
@@ -78,7 +79,7 @@ def class_of(kind: Kind, name: str) -> type[Any]:
     found: type[Any] | None = classes.get(SHORT[kind].get(name, name))
     if found is None:
         known = [*known_names(kind), *classes]
-        raise ValueError(f"there is no {kind} {name!r}{_nearest(name, known)}; there are {', '.join(known)}")
+        raise ValueError(f"there is no {kind} {name!r}{nearest(name, known)}; there are {', '.join(known)}")
     return found
 
 
@@ -112,8 +113,3 @@ def build(kind: Kind, name: str, options: Mapping[str, Any], defaults: Mapping[s
 def _options(found: type[Any]) -> dict[str, inspect.Parameter]:
     parameters = inspect.signature(found.__init__).parameters.values()
     return {one.name: one for one in parameters if one.name != "self" and one.kind not in VARIADIC}
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""

@@ -6,12 +6,12 @@ an entry-point group. An installed plug-in is imported when its name is asked fo
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from schedopt.errors import SchedoptError
+from schedopt.files.explain import nearest
 
 T = TypeVar("T")
 
@@ -56,9 +56,8 @@ class Registry(Mapping[str, T], Generic[T]):
         plugin = self._plugins().get(name)
         if plugin is None:
             names = [*self, *self._plugins()]
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise self.error(f"there is no {self.kind} {name[:80]!r}{hint} There are {', '.join(names) or 'none'}")
+            listed = ", ".join(names) or "none"
+            raise self.error(f"there is no {self.kind} {name[:80]!r}{nearest(name, names)}; there are {listed}")
         try:
             self.added[name] = plugin.load()
         except Exception as error:  # whatever the import of foreign code raises

@@ -1,9 +1,9 @@
 """The engine: the separator run again and again on what it made of the mixture.
 
 `trajectories` is the method in one loop, for excerpts in memory and for hour-long songs in scratch files alike. Rules
-and outputs are cheap arithmetic and are computed again whenever they are needed; what costs are the passes, and whoever
-runs them may remember them by their inputs (`schedopt.store.Memoised`). Everything that a step draws at random is fixed
-by its number and the seed.
+and outputs are cheap arithmetic and are computed again whenever they are needed; what costs are the passes, which
+`schedopt.store.Memoised` remembers by their inputs. Everything that a step draws at random is fixed by its number and
+the seed.
 """
 
 from __future__ import annotations

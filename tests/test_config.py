@@ -127,7 +127,7 @@ MISTAKES: list[tuple[str, str]] = [
     ('[study]\nname = "m"\n[refinement]\ntarget = []', "at least one"),
     ('[study]\nname = "m"\n[refinement]\ntarget = ["bass", "all"]', "at least one"),
     ('[study]\nname = "m"\n[refinement]\ntarget = ["bass", "bass"]', "every stem once"),
-    ('[study]\nname = "m"\n[refinement]\nrule = "remx"', "did you mean 'remix'?"),
+    ('[study]\nname = "m"\n[refinement]\nrule = "remx"', "did you mean remix?"),
     ('[study]\nname = "m"\n[schedule]\nfamily = "linaer"', "did you mean linear?"),
     ('[study]\nname = "m"\n[schedule]\nmonotone = true', "monotone goes with the family free"),
     ('[study]\nname = "m"\n[schedule.space]\nstart = [0.5, 0.1]', "range of start"),

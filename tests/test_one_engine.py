@@ -35,7 +35,7 @@ def test_study_benchmark_and_separate_agree(stem: str, tmp_path: Path) -> None:
     entry = file.schedules[stem]
 
     bench = benchmark({"one": file}, Options(device="cpu", against=(), tracks=2))
-    by_benchmark = {heard.track: float(heard.by_step["sdr"][-1]) for heard in bench.heard[bench.methods[1].name, stem]}
+    by_benchmark = {heard.track: float(heard.by_step["sdr"][-1]) for heard in bench.scores[bench.methods[1].name, stem]}
     assert bench.music.excerpt == "track"
 
     options = {key: value for key, value in BETAS[stem].items() if key != "betas"}

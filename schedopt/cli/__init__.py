@@ -38,7 +38,7 @@ COMMANDS = {
     "verify": ("schedopt.cli.benchmark", "Recompute a benchmark's conclusions from its JSON; name what was changed."),
     "sweep": ("schedopt.cli.benchmark", "Vary one stem's weight in the mixture; show the score of all stems."),
     "report": ("schedopt.cli.report", "Write a study or a benchmark as one HTML file, with figures and audio."),
-    "reproduce": ("schedopt.cli.study", "Replay the method's published table beside its figures."),
+    "reproduce": ("schedopt.cli.benchmark", "Replay the method's published table beside its figures."),
     "separate": ("schedopt.cli.separate", "Separate your own songs with a schedule."),
     "evaluate": ("schedopt.cli.audio", "Score a folder of estimated stems against one of true stems."),
     "demo": ("schedopt.cli.audio", "Write the generated demo tracks as WAV files, to listen to."),

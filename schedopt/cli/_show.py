@@ -54,11 +54,6 @@ def betas(values: Sequence[float]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
-def count_rows(done: int, total: int) -> None:
-    """A line of progress for commands that fill a table row by row."""
-    click.echo(f"row {done + 1} of {total}", err=True)
-
-
 class Notes(logging.Handler):
     """Shows the package's warnings as one line each on stderr."""
 

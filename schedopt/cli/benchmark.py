@@ -1,4 +1,4 @@
-"""`benchmark`, `verify` and `sweep`: proof on tracks instead of search."""
+"""`benchmark`, `verify`, `sweep` and `reproduce`: proof on tracks instead of search."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from schedopt.cli._paths import PATH, WORD, Number
 from schedopt.config import load_config
 from schedopt.data import Split
 from schedopt.errors import DataError, shown
-from schedopt.files.benchmark_file import BenchmarkFile, read_benchmark
+from schedopt.files.benchmark_file import CORE, BenchmarkFile, read_benchmark
 from schedopt.files.presets import is_preset, open_schedule
 from schedopt.files.writing import check_writable, json_text, write_text
+from schedopt.metrics import METRICS
 from schedopt.proof.benchmark import Options
 from schedopt.proof.benchmark import benchmark as run_benchmark
 from schedopt.proof.findings import document
 from schedopt.proof.held_out import with_held_out
 from schedopt.proof.methods import RIVALS, Rival
-from schedopt.proof.sweep import Sweep
+from schedopt.proof.notebook import Notebook
+from schedopt.proof.reproduce import PUBLISHED, Reproduction
+from schedopt.proof.reproduce import reproduce as replay
+from schedopt.proof.sweep import MAX_GAIN, Sweep
 from schedopt.proof.sweep import sweep as run_sweep
 from schedopt.proof.tables import footnotes, headline, stem_table
 from schedopt.proof.verify import verify as check
@@ -83,7 +87,13 @@ def _gains(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ..
 @click.option("--tracks", type=click.IntRange(min=1), help="At most so many held-out tracks; default: all.")
 @click.option("--excerpt", type=Number(min=0.1, max=600), help="Seconds of an excerpt; default: whole tracks.")
 @click.option("--per-track", type=click.IntRange(1, 1000), help="Excerpts a track; default: the search's.")
-@click.option("--frames", is_flag=True, help="Also museval's SDR: median over frames of 1 s, then over tracks.")
+@click.option(
+    "--metrics",
+    metavar="NAMES",
+    default="",
+    callback=lambda _ctx, _param, names: [name.strip() for name in names.split(",") if name.strip()],
+    help=f"Shown beside {', '.join(CORE)}: some of {', '.join(name for name in METRICS if name not in CORE)}.",
+)
 @click.option(
     "--model",
     type=WORD,
@@ -105,7 +115,7 @@ def benchmark(
     tracks: int | None,
     excerpt: float | None,
     per_track: int | None,
-    frames: bool,
+    metrics: list[str],
     model: str | None,
     device: str,
     seed: int,
@@ -120,8 +130,8 @@ def benchmark(
 
     Always in float32. Scores are dB: SDR (BSS Eval v3), SI-SDR and SNR, of whole tracks by default, mean over tracks.
     Gains are paired by track, with a 95 % bootstrap interval over tracks and p, both corrected for the number of
-    schedules. A schedule is better only if SDR rises and neither SI-SDR nor SNR falls. FILE is what `schedopt run` or
-    `schedopt export` wrote, or the name of a preset.
+    schedules. A schedule is better only if the metric that it was searched in rises and neither SI-SDR nor SNR falls.
+    FILE is what `schedopt run` or `schedopt export` wrote, or the name of a preset.
     """
     _show.show_notes()
     if write and any(is_preset(path) for path in files):
@@ -137,13 +147,13 @@ def benchmark(
         against=against,
         ceilings=ceilings,
         storage=storage,
-        frames=frames,
+        metrics=metrics,
         seed=seed,
     )
     loaded = {path: open_schedule(path) for path in files}
     for wanted in (*([] if output is None else [output]), *(map(Path, files) if write else ())):
         check_writable(wanted)
-    result = document(run_benchmark(loaded, options, _count_excerpts()))
+    result = document(run_benchmark(loaded, options, _count("excerpt")))
     file = read_benchmark(result)
     try:
         for path, noted in with_held_out(loaded, file).items() if write else ():
@@ -228,7 +238,7 @@ def sweep(
     config = load_config(study_file, overrides)
     if output is not None:
         check_writable(output)
-    done = run_sweep(config, stem, gains, split=split, trust_pickle=trust_pickle, on_excerpt=_count_excerpts())
+    done = run_sweep(config, stem, gains, split=split, trust_pickle=trust_pickle, on_excerpt=_count("excerpt"))
     try:
         if output is not None:
             write_text(output, json_text(done.document()))
@@ -262,14 +272,89 @@ def _print_sweep(done: Sweep) -> None:
         click.echo(f"left out, {stem} is silent: {', '.join(names)}")
 
 
-def _count_excerpts() -> Callable[[int, int], None]:
-    """A line on stderr that counts the excerpts."""
+def _stem_gains(_: click.Context, __: click.Parameter, value: str | None) -> dict[str, float]:
+    try:
+        pairs = [word.split("=") for word in (value or "").split(",") if word]
+        gains = {stem.strip(): float(gain) for stem, gain in pairs}
+    except ValueError:
+        gains = {"": -1.0}
+    if not all(0 <= gain <= MAX_GAIN for gain in gains.values()):
+        raise click.BadParameter(
+            f"{value!r} is not a list of weights from 0 to {MAX_GAIN:g} such as vocals=2,drums=0.5"
+        )
+    return gains
+
+
+@click.command()
+@click.argument("study_file", metavar="STUDY.toml", type=PATH)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the study file."
+)
+@click.option("--normalize", is_flag=True, help="Divide every input by its peak and leave the estimates at that scale.")
+@click.option(
+    "--gains", metavar="STEM=GAIN,...", callback=_stem_gains, help="Weights of the stems in the sums of rule resum."
+)
+@figures
+@TRUST
+@JSON
+def reproduce(
+    study_file: Path,
+    overrides: tuple[str, ...],
+    normalize: bool,
+    gains: dict[str, float],
+    trust_pickle: bool,
+    as_json: bool,
+    folder: Path | None,
+    style: str,
+) -> None:
+    """Replay the method's published table with STUDY.toml's model and held-out tracks, beside the figures.
+
+    Tracks are cut and mixed as in the authors' notebook: one excerpt each, from where the last stem has started, at the
+    peak of the track's own mixture. The line n/N under the file's rule, and the oracle at the β that its published row
+    has in truth; score of the target after each step (mean, lowest and highest track), and of the other stems.
+    """
+    _show.show_notes()
+    config = load_config(study_file, overrides)
+    result = replay(config, Notebook(normalize, gains), trust_pickle=trust_pickle, on_track=_count("track"))
+    write_figures(lambda: _reproduction_figures(result), folder, style)
+    if as_json:
+        _show.print_json(result.document())
+    else:
+        _print_reproduction(result, config.refinement.steps)
+
+
+def _reproduction_figures(result: Reproduction) -> Figures:
+    from schedopt.view.figures import reproduction_figures
+
+    return reproduction_figures(result)
+
+
+def _print_reproduction(result: Reproduction, steps: int) -> None:
+    click.echo(f"{result.metric} in dB after step n; {result.model} on {result.tracks} tracks of {result.source}")
+    rows: list[tuple[str, ...]] = []
+    for (rule, target), ours in result.rows.items():
+        published = PUBLISHED.get((rule, target), ())
+        named = [(f"{rule}, {target}", ours)]
+        named += zip(("  lowest track", "  highest track"), result.ranges[rule, target], strict=True)
+        named += [("  published", published)] * bool(published)
+        rows += [(name, *(f"{value:.3f}" for value in values)) for name, values in named]
+        if published:
+            rows.append(("  difference", *(f"{a - b:+.3f}" for a, b in zip(ours, published, strict=False))))
+        others = [(stem, values) for stem, values in result.stems[rule, target].items() if stem != target]
+        rows += [(f"  estimate of {stem}", *(f"{value:.3f}" for value in values)) for stem, values in others]
+    _show.print_table(("rule, target", *(str(n) for n in range(steps + 1))), rows)
+    for sentence in result.sentences():
+        click.echo(sentence)
+
+
+def _count(what: str) -> Callable[[int, int], None]:
+    """A line on stderr that counts tracks or excerpts."""
     live = Console(stderr=True).is_terminal
 
     def show(done: int, total: int) -> None:
         if live:
-            click.echo(f"\rexcerpt {done} of {total}", err=True, nl=done == total)
+            click.echo(f"\r{what} {done} of {total}", err=True, nl=done == total)
         elif done and (done % max(1, total // PLAIN_LINES) == 0 or done == total):
-            click.echo(f"excerpt {done} of {total}", err=True)
+            click.echo(f"{what} {done} of {total}", err=True)
 
     return show

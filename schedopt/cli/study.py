@@ -9,15 +9,11 @@ import click
 import optuna
 
 from schedopt.cli import _show
-from schedopt.cli._figures import figures
-from schedopt.cli._figures import write as write_figures
 from schedopt.cli._paths import PATH, WORD
 from schedopt.config import StudyConfig, load_config, reference_text
 from schedopt.errors import StudyError
 from schedopt.files.schedule_file import ScheduleFile, json_schema
 from schedopt.files.writing import check_writable, write_text
-from schedopt.proof.reproduce import PUBLISHED, Reproduction
-from schedopt.proof.reproduce import reproduce as replay
 from schedopt.search import export as exports
 from schedopt.search.provenance import differing, lines, provenance
 from schedopt.search.study import Summary, study_name, summarize
@@ -27,7 +23,7 @@ from schedopt.workers.run import grid_used_up
 from schedopt.workers.run import run as run_study
 
 if TYPE_CHECKING:
-    from schedopt.view.figures import Figures
+    pass
 
 STUDY_FILE = click.argument("study_file", metavar="STUDY.toml", type=PATH)
 SET = click.option(
@@ -261,46 +257,3 @@ def _export(file: ScheduleFile, path: Path, style: str = "json") -> Path:
         file = exports.with_known_scores(file, path)
     write_text(path, FORMATS[style](file))
     return path
-
-
-@click.command()
-@STUDY_FILE
-@SET
-@click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
-@AS_JSON
-@figures
-def reproduce(
-    study_file: Path, overrides: tuple[str, ...], trust_pickle: bool, as_json: bool, folder: Path | None, style: str
-) -> None:
-    """Replay the method's published table with STUDY.toml's model and held-out tracks, beside the figures.
-
-    The line n/N under the file's rule, and the oracle at the β that its published row has in truth; score of the
-    target after each step: mean, lowest and highest track.
-    """
-    _show.show_notes()
-    config = _config(study_file, overrides)
-    result = replay(config, trust_pickle=trust_pickle, on_row=_show.count_rows)
-    write_figures(lambda: _figures(result), folder, style)
-    if as_json:
-        _show.print_json(result.document())
-        return
-    click.echo(f"{result.metric} in dB after step n; {result.model} on {result.tracks} tracks of {result.source}")
-    steps = [str(n) for n in range(config.refinement.steps + 1)]
-    rows: list[tuple[str, ...]] = []
-    for (rule, target), ours in result.rows.items():
-        published = PUBLISHED.get((rule, target), ())
-        rows.append((f"{rule}, {target}", *(f"{value:.3f}" for value in ours)))
-        for name, ends in zip(("  lowest track", "  highest track"), result.ranges[rule, target], strict=True):
-            rows.append((name, *(f"{value:.3f}" for value in ends)))
-        if published:
-            rows.append(("  published", *(f"{value:.3f}" for value in published)))
-            rows.append(("  difference", *(f"{a - b:+.3f}" for a, b in zip(ours, published, strict=False))))
-    _show.print_table(("rule, target", *steps), rows)
-    for sentence in result.sentences():
-        click.echo(sentence)
-
-
-def _figures(result: Reproduction) -> Figures:
-    from schedopt.view.figures import reproduction_figures
-
-    return reproduction_figures(result)

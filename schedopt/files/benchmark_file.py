@@ -30,6 +30,9 @@ Kind = Literal["baseline", "schedule", "shift", "line", "constant", "family", "o
 Rival = Literal["baseline", "shift"]
 """What a method is compared with: one pass, and the shift trick at as many passes."""
 
+CORE = ("sdr", "si_sdr", "snr")
+"""Metrics that every benchmark scores and compares methods in; others are shown beside them."""
+
 FORMAT = 2
 """1 had no SNR, checksums and guarded verdicts, and other statistics."""
 
@@ -62,7 +65,7 @@ class Compared(Section):
     verdict: Text
 
 
-class Level(Section):
+class Average(Section):
     mean: Number
     median: Number
 
@@ -70,7 +73,6 @@ class Level(Section):
 class Row(Section):
     """A finding: one method for one stem or all stems; by metric (dB), and by rival and metric.
 
-    `frames` is the median over tracks of the median over 1 s frames (all stems: mean of the stems' medians).
     `passes` and `seconds` are those of one excerpt and stem (all stems: summed). `verdicts` are guarded: see
     `schedopt.proof.findings`.
     """
@@ -79,18 +81,17 @@ class Row(Section):
     kind: Kind
     needs_references: bool
     stem: Text
-    levels: dict[Text, Level]
-    frames: Number | None = None
+    levels: dict[Text, Average]
     passes: int
     seconds: Number
     versus: dict[Rival, dict[Text, Compared]]
     verdicts: dict[Rival, Text]
 
 
-class StemPart(SeededOptions, Section):
+class StemScores(SeededOptions, Section):
     """One method for one stem; `betas` is null for the greedy search, which finds others for each excerpt.
 
-    `tracks`: scores in dB after step 0 … N by track and metric. `frames`: median over 1 s frames by track.
+    `tracks`: scores after step 0 … N by track and metric; one of `CORE` is never missing.
     """
 
     betas: tuple[Beta, ...] | None
@@ -98,28 +99,27 @@ class StemPart(SeededOptions, Section):
     passes: int = Field(ge=1)
     seconds: Number
     tracks: Annotated[dict[str, dict[Text, Scores]], Field(min_length=1)]
-    frames: dict[str, Number] = Field(default_factory=dict)
 
     def by_step(self, metric: str = "sdr") -> np.ndarray[Any, np.dtype[np.float64]]:
         """Scores in dB: (tracks, N+1)."""
         return np.array([scores[metric] for scores in self.tracks.values()])
 
     @model_validator(mode="after")
-    def _equally_long(self) -> StemPart:
+    def _equally_long(self) -> StemScores:
         if len({len(one) for scores in self.tracks.values() for one in scores.values()}) != 1:
             raise ValueError("tracks have scores of different numbers of steps")
         return self
 
 
-class MethodPart(Section):
+class MethodRecord(Section):
     name: Text
     kind: Kind
     needs_references: bool
     file: Text | None = None
-    stems: Annotated[dict[Text, StemPart], Field(min_length=1)]
+    stems: Annotated[dict[Text, StemScores], Field(min_length=1)]
 
 
-class ExcerptPart(Section):
+class ExcerptRecord(Section):
     track: str
     start: float = Field(ge=0, allow_inf_nan=False)
     seconds: float = Field(gt=0, allow_inf_nan=False)
@@ -131,7 +131,7 @@ class HeldOutMusic(Section):
     source: Text
     excerpt: Annotated[float, Field(gt=0.05, le=600)] | Literal["track"]
     excerpts_per_track: int = Field(ge=1, le=1000)
-    excerpts: tuple[ExcerptPart, ...]
+    excerpts: tuple[ExcerptRecord, ...]
     left_out: dict[Text, tuple[str, ...]] = Field(default_factory=dict)
 
 
@@ -143,19 +143,19 @@ class Model(Section):
 
 
 class Measured(Section):
-    """What a benchmark measured; `metric` is the one that its verdicts are about, one of `metrics`."""
+    """What a benchmark measured; `metric`, one of `CORE`, is the study's, which the verdicts are about."""
 
     format: int
     kind: Literal["schedopt benchmark"]
     created: Text
     model: Model
     data: HeldOutMusic
-    metric: Text
+    metric: Literal["sdr", "si_sdr", "snr"]
     metrics: Annotated[tuple[Text, ...], Field(min_length=1)]
     seed: int = Field(ge=0)
     passes: dict[Text, int]
     seconds_per_pass: Number
-    methods: Annotated[tuple[MethodPart, ...], Field(min_length=1)]
+    methods: Annotated[tuple[MethodRecord, ...], Field(min_length=1)]
     versions: dict[Text, Text]
 
     @property
@@ -181,12 +181,10 @@ class Measured(Section):
                     raise ValueError(f"{method.name}: the plain pass was not scored on {stem!r}")
                 if part.tracks.keys() != self.methods[0].stems[stem].tracks.keys():
                     raise ValueError(f"{method.name} and the plain pass were scored on different tracks of {stem}")
-                if any(set(scores) != set(self.metrics) for scores in part.tracks.values()):
+                if any(not set(CORE) <= set(scores) <= set(self.metrics) for scores in part.tracks.values()):
                     raise ValueError(f"{method.name}, {stem}: tracks are not scored in {', '.join(self.metrics)}")
-        if any(part.by_step(self.metrics[0]).shape[1] != 1 for part in self.methods[0].stems.values()):
+        if any(part.by_step().shape[1] != 1 for part in self.methods[0].stems.values()):
             raise ValueError("the plain pass has more than one step")
-        if self.metric not in self.metrics:
-            raise ValueError(f"metric {self.metric} is not one of {', '.join(self.metrics)}")
         return self
 
     @model_validator(mode="after")

@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,8 +21,9 @@ from schedopt.data import cut_excerpts, load_tracks
 from schedopt.data.stems import StemSums
 from schedopt.errors import DataError, ScheduleError
 from schedopt.evaluation import Evaluator, Passes
+from schedopt.files.benchmark_file import CORE
 from schedopt.files.schedule_file import ScheduleFile, check_separator
-from schedopt.metrics import frame_scores, scorer
+from schedopt.metrics import METRICS, Score, scorer
 from schedopt.proof.families import selected_of_families
 from schedopt.proof.methods import GREEDY_RATIOS, RIVALS, Method, Rival, compared
 from schedopt.schedules import Schedule
@@ -33,8 +33,6 @@ from schedopt.store import Store
 from schedopt.types import Excerpt, ExcerptLength
 
 Array = NDArray[np.float64]
-ScoredMetric = Literal["sdr", "si_sdr", "snr"]
-SCORED: tuple[ScoredMetric, ...] = ("sdr", "si_sdr", "snr")
 
 log = logging.getLogger("schedopt")
 
@@ -46,7 +44,7 @@ class Options:
     `source`, `tracks`, `excerpts_per_track`: the held-out music; `excerpt`: seconds, by default whole tracks, which is
     what `separate` refines. `model`, `device`: the separator.
     `against`, `ceilings`: see `schedopt.proof.methods`. `storage`: URL of the studies for the best of each family.
-    `frames`: score frames of one second too. `seed`: of the bootstrap.
+    `metrics`: names of metrics that are shown beside `CORE`. `seed`: of the bootstrap.
     """
 
     source: str | None = None
@@ -59,7 +57,7 @@ class Options:
     against: Collection[Rival] = RIVALS
     ceilings: bool = False
     storage: str | None = None
-    frames: bool = False
+    metrics: Sequence[str] = ()
     seed: int = 0
 
 
@@ -74,26 +72,29 @@ class Music:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """Scores in dB of one method for one stem in one excerpt: after each step, (N+1,), and of 1 s frames, (frames,)."""
+class ExcerptScores:
+    """Scores of one method for one stem in one excerpt by metric, after each step: (N+1,)."""
 
     track: str
-    by_step: Mapping[ScoredMetric, Array]
-    frames: Array
+    by_step: Mapping[str, Array]
 
 
 @dataclass
 class Benchmark:
-    """What was measured. `heard` holds every score by (method's name, stem), in the order of the excerpts."""
+    """What was measured. `scores` holds every score by (method's name, stem), in the order of the excerpts.
+
+    `metric` is that of the searches; `metrics` are all that were scored, it first.
+    """
 
     music: Music
     model: str
     weights: str
     overlap: float
+    metric: str
     methods: Sequence[Method]
     excerpts: list[Excerpt]
     options: Options
-    heard: dict[tuple[str, str], list[Heard]] = field(default_factory=dict)
+    scores: dict[tuple[str, str], list[ExcerptScores]] = field(default_factory=dict)
     passes: Passes = field(default_factory=Passes)
     seconds: float = 0.0
 
@@ -103,10 +104,14 @@ class Benchmark:
         return tuple(stem for stem in self.methods[0].settings if any(stem in e.audible for e in self.excerpts))
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """All that are scored, without repetition."""
+        return tuple(dict.fromkeys((self.metric, *CORE, *self.options.metrics)))
+
+    @property
     def left_out(self) -> dict[str, list[str]]:
         """Excerpts that do not count for a stem, since it is silent there; by stem."""
-        silent = {stem: [e.name for e in self.excerpts if stem not in e.audible] for stem in self.methods[0].settings}
-        return {stem: names for stem, names in silent.items() if names}
+        return silences(self.excerpts, self.methods[0].settings)
 
     @property
     def seconds_per_pass(self) -> float:
@@ -122,17 +127,21 @@ def benchmark(
     """Score the schedules of `files` (by path) and their rivals on held-out tracks.
 
     Costs, an excerpt and stem with a schedule of N steps: N passes for the schedule, N for each kind of rival
-    (constant: 3 N), N and 10·N for the ceilings; the plain pass is shared by all. Memory holds one excerpt's estimates.
+    (constant: 3 N), N and 10·N for the ceilings; the plain pass is shared by all. Memory holds some passes of one
+    excerpt.
 
     Args:
         on_track: called with (tracks done, tracks in all).
 
     Raises:
+        ConfigError: an unknown metric.
         ScheduleError: files that do not fit each other or the model.
         SchedoptError: the model or the tracks cannot be used.
     """
     options = options or Options()
-    music = _music(files, options)
+    for name in options.metrics:
+        METRICS.find(name)
+    music, metric = _music(files, options), _metric(files)
     separator = _separator(files, options)
     families = selected_of_families(files, options.storage) if "family" in options.against else []
     methods = compared(files, options.against, ceilings=options.ceilings, families=families)
@@ -140,7 +149,7 @@ def benchmark(
     tracks = load_tracks(music.source, "held-out", options.tracks, mapping=music.stems, stems=separator.stems)
     needed, optional = stems_to_cut(separator, tracks)
     overlap = next(iter(files.values())).model.overlap
-    result = Benchmark(music, separator.name, separator.weights, overlap, methods, [], options)
+    result = Benchmark(music, separator.name, separator.weights, overlap, metric, methods, [], options)
     for count, track in enumerate(tracks):
         if on_track is not None:
             on_track(count, len(tracks))
@@ -179,60 +188,87 @@ def greedy_betas(evaluator: Evaluator, steps: int, ratios: Sequence[float] = GRE
 
 
 def _score_excerpt(result: Benchmark, separator: Separator, excerpt: Excerpt) -> None:
-    """Every method for every stem that sounds; states are shared within the excerpt and let go after it."""
+    """Every method for every stem that sounds; passes are shared within the excerpt and forgotten after it."""
     store = Store()
     for stem in result.methods[0].settings:
         if stem not in excerpt.audible:
             continue
-        judge = _Judge(excerpt, stem, separator.device, with_frames=result.options.frames)
+        score = Scorer(excerpt, stem, result.metrics, separator.device)
         for method in result.methods:
             if stem in method.settings:
                 outputs = _outputs(result, separator, excerpt, store, method, stem)
-                result.heard.setdefault((method.name, stem), []).append(judge(outputs))
+                result.scores.setdefault((method.name, stem), []).append(score(outputs))
 
 
 def _outputs(
     result: Benchmark, separator: Separator, excerpt: Excerpt, store: Store, method: Method, stem: str
-) -> list[Tensor]:
-    """What the method hands out after step 0 … N; (channels, samples) each. Counts passes and seconds."""
+) -> Iterator[Tensor]:
+    """The method's estimates after step 0 … N; (channels, samples) each. Counts passes and seconds."""
     setting = method.settings[stem]
-    # The trajectory is scored by the judge, with references that are prepared once; only the greedy search asks here.
+    # The trajectory is scored elsewhere, with references that are prepared once; only the greedy search asks here.
     metric = "sdr" if method.kind == "greedy" else "snr"
     evaluator = Evaluator(
         separator, [excerpt], setting.refinement, metric=metric, store=store, shared_stems=separator.stems
     )
     if method.kind == "greedy":
         found = evaluator.trajectory(greedy_betas(evaluator, len(setting.betas)), 0)
-        return found + [found[-1]] * (len(setting.betas) + 1 - len(found))
-    began = time.perf_counter()
-    outputs = evaluator.trajectory(setting.betas, 0)
-    if separator.device.type == "cuda":
-        torch.cuda.synchronize(separator.device)
-    result.seconds += time.perf_counter() - began
+        yield from found + [found[-1]] * (len(setting.betas) + 1 - len(found))
+        return
+    outputs = evaluator.outputs(setting.betas, 0)
+    while True:
+        began = time.perf_counter()
+        output = next(outputs, None)
+        if separator.device.type == "cuda":
+            torch.cuda.synchronize(separator.device)
+        result.seconds += time.perf_counter() - began
+        if output is None:
+            break
+        yield output
     result.passes.run += evaluator.passes.run
     result.passes.saved += evaluator.passes.saved
-    return outputs
 
 
-class _Judge:
+def silences(excerpts: Sequence[Excerpt], stems: Iterable[str]) -> dict[str, list[str]]:
+    """Names of the excerpts in which each of `stems` is silent, for the stems that are somewhere."""
+    silent = {stem: [excerpt.name for excerpt in excerpts if stem not in excerpt.audible] for stem in stems}
+    return {stem: names for stem, names in silent.items() if names}
+
+
+class Scorer:
     """Scores of one stem of one excerpt; its reference is prepared once for all methods."""
 
-    def __init__(self, excerpt: Excerpt, stem: str, device: torch.device, *, with_frames: bool) -> None:
-        self.excerpt = excerpt
-        self.target = excerpt.stems.index(stem)
-        self.references = excerpt.references.to(device) if with_frames else None
-        reference = excerpt.references[self.target].to(device)
-        self.scorers = {metric: scorer(metric, reference) for metric in SCORED}
+    def __init__(self, excerpt: Excerpt, stem: str, metrics: Sequence[str], device: torch.device) -> None:
+        self.track = excerpt.track
+        self.scores: dict[str, Score] = {}
+        target = excerpt.stems.index(stem)
+        reference = excerpt.references[target].to(device)
+        for name in metrics:
+            try:
+                self.scores[name] = scorer(
+                    name,
+                    reference,
+                    references=excerpt.references.to(device) if METRICS.find(name).needs_all_stems else None,
+                    target=target,
+                    sample_rate=excerpt.sample_rate,
+                )
+            except DataError as error:
+                log.warning("%s, %s: no %s: %s", excerpt.name, stem, name, error)
 
-    def __call__(self, outputs: Sequence[Tensor]) -> Heard:
-        steps = torch.stack(list(outputs))  # (N+1, channels, samples)
-        by_step = {metric: score(steps).cpu().numpy() for metric, score in self.scorers.items()}
-        frames = np.empty(0)
-        if self.references is not None:
-            one_second = self.excerpt.sample_rate
-            frames = frame_scores(self.references, self.target, outputs[-1], one_second).cpu().numpy()
-            frames = frames[~np.isnan(frames)]
-        return Heard(self.excerpt.track, by_step, frames)
+    def __call__(self, outputs: Iterable[Tensor]) -> ExcerptScores:
+        """Each output is scored before the next is made, so that memory holds one."""
+        by_step: dict[str, list[float]] = {name: [] for name in self.scores}
+        for output in outputs:
+            for name, score in self.scores.items():
+                by_step[name].append(float(score(output)))
+        return ExcerptScores(self.track, {name: np.array(values) for name, values in by_step.items()})
+
+
+def _metric(files: Mapping[str, ScheduleFile]) -> str:
+    """The one metric that the schedules were searched in."""
+    metrics = sorted({entry.metric for file in files.values() for entry in file.entries().values()})
+    if len(metrics) > 1:
+        raise ScheduleError(f"the schedules were searched in {' and '.join(metrics)}; benchmark them one by one")
+    return metrics[0]
 
 
 def _music(files: Mapping[str, ScheduleFile], options: Options) -> Music:

@@ -20,26 +20,27 @@ from typing import Any
 import numpy as np
 
 from schedopt.files.benchmark_file import (
+    CORE,
     FORMAT,
     KIND,
+    Average,
     Compared,
-    Level,
     Measured,
-    MethodPart,
+    MethodRecord,
     Rival,
     Row,
-    StemPart,
+    StemScores,
     checksums,
 )
-from schedopt.proof.benchmark import SCORED, Array, Benchmark
+from schedopt.proof.benchmark import Array, Benchmark
 from schedopt.proof.methods import Method
 from schedopt.proof.statistics import BETTER, EQUAL, FEW, MIN_TRACKS, WORSE, compare
-from schedopt.proof.tables import ALL, METRIC_NAMES
+from schedopt.proof.tables import ALL, title
 from schedopt.search.study import versions
 from schedopt.types import Excerpt
 
 GUARDS = ("si_sdr", "snr")
-"""Metrics that may not fall: they forgive no filter (SI-SDR: a gain), where `sdr` forgives 512 taps."""
+"""Metrics that may not fall, whatever the study's is: they forgive a gain at most, where `sdr` forgives 512 taps."""
 
 WORDS: Mapping[Rival, str] = {"baseline": "one pass", "shift": "the shift trick at as many passes"}
 
@@ -49,7 +50,7 @@ DIGITS = 7
 Scope = tuple[str, tuple[str, ...]]
 """A stem's name, or `ALL`, and the stems it stands for."""
 
-Place = tuple[str, str, str, Rival]
+ComparisonKey = tuple[str, str, str, Rival]
 """Method's name, scope's name, metric and rival of one comparison."""
 
 
@@ -89,31 +90,31 @@ def sentences(rows: Iterable[Row], metric: str) -> list[str]:
     ]
 
 
-def _comparisons(file: Measured, scopes: Sequence[Scope]) -> dict[Place, Compared]:
+def _comparisons(file: Measured, scopes: Sequence[Scope]) -> dict[ComparisonKey, Compared]:
     """Every comparison, corrected for those that are made together."""
-    families: dict[tuple[object, ...], dict[Place, dict[str, float]]] = {}
+    families: dict[tuple[object, ...], dict[ComparisonKey, dict[str, float]]] = {}
     for name, stems in scopes:
         for method in file.methods:
             if method.kind == "baseline" or not set(stems) <= set(method.stems):
                 continue
             role = "ceiling" if method.needs_references else method.kind == "schedule"
             for rival, theirs in _rivals(file, method, stems).items():
-                for metric in file.metrics:
+                for metric in CORE:
                     family = families.setdefault((metric, rival, role, name == ALL), {})
                     ours = {stem: method.stems[stem] for stem in stems}
                     family[method.name, name, metric, rival] = _differences(ours, theirs, metric)
     return {
-        place: Compared(**made.document())
+        key: Compared(**made.document())
         for family in families.values()
         # The same resamples for all families, so that none depends on which others there are.
-        for place, made in zip(family, compare([*family.values()], np.random.default_rng(file.seed)), strict=True)
+        for key, made in zip(family, compare([*family.values()], np.random.default_rng(file.seed)), strict=True)
     }
 
 
-def _rivals(file: Measured, method: MethodPart, stems: Sequence[str]) -> dict[Rival, dict[str, StemPart]]:
+def _rivals(file: Measured, method: MethodRecord, stems: Sequence[str]) -> dict[Rival, dict[str, StemScores]]:
     """What a method is compared with, by stem: one pass; where there is one, the shift trick at as many passes."""
     baseline = file.methods[0].stems
-    found: dict[Rival, dict[str, StemPart]] = {"baseline": {stem: baseline[stem] for stem in stems}}
+    found: dict[Rival, dict[str, StemScores]] = {"baseline": {stem: baseline[stem] for stem in stems}}
     tricks = {
         stem: other.stems[stem]
         for stem in stems
@@ -125,33 +126,34 @@ def _rivals(file: Measured, method: MethodPart, stems: Sequence[str]) -> dict[Ri
     return found
 
 
-def _differences(ours: Mapping[str, StemPart], theirs: Mapping[str, StemPart], metric: str) -> dict[str, float]:
+def _differences(ours: Mapping[str, StemScores], theirs: Mapping[str, StemScores], metric: str) -> dict[str, float]:
     """Ours minus theirs after the last step, dB by track."""
     mine, others = _values(ours, metric), _values(theirs, metric)
     return {track: mine[track] - others[track] for track in mine}
 
 
-def _values(parts: Mapping[str, StemPart], metric: str) -> dict[str, float]:
-    """Score after the last step by track, mean over those of the stems that sound in it."""
+def _values(parts: Mapping[str, StemScores], metric: str) -> dict[str, float]:
+    """Score after the last step by track, mean over those of the stems that have one in it."""
     by_track: dict[str, list[float]] = {}
     for part in parts.values():
         for track, scores in part.tracks.items():
-            by_track.setdefault(track, []).append(scores[metric][-1])
+            if metric in scores:
+                by_track.setdefault(track, []).append(scores[metric][-1])
     return {track: float(np.mean(values)) for track, values in by_track.items()}
 
 
-def _row(file: Measured, method: MethodPart, scope: Scope, compared: Mapping[Place, Compared]) -> Row:
+def _row(file: Measured, method: MethodRecord, scope: Scope, compared: Mapping[ComparisonKey, Compared]) -> Row:
     name, stems = scope
     parts = {stem: method.stems[stem] for stem in stems}
     levels = {}
     for metric in file.metrics:
         values = list(_values(parts, metric).values())
-        levels[metric] = Level(mean=float(np.mean(values)), median=float(np.median(values)))
+        if values:
+            levels[metric] = Average(mean=float(np.mean(values)), median=float(np.median(values)))
     versus: dict[Rival, dict[str, Compared]] = {}
     for (by, of, metric, rival), made in compared.items():
         if (by, of) == (method.name, name):
             versus.setdefault(rival, {})[metric] = made
-    frames = [float(np.median(list(part.frames.values()))) for part in parts.values() if part.frames]
     passes = sum(part.passes for part in parts.values())
     return Row(
         method=method.name,
@@ -159,7 +161,6 @@ def _row(file: Measured, method: MethodPart, scope: Scope, compared: Mapping[Pla
         needs_references=method.needs_references,
         stem=name,
         levels=levels,
-        frames=float(np.mean(frames)) if len(frames) == len(stems) else None,
         passes=passes,
         seconds=passes * file.seconds_per_pass,
         versus=versus,
@@ -173,7 +174,7 @@ def guarded(by_metric: Mapping[str, Compared], metric: str) -> str:
     falling = [guard for guard in GUARDS if guard in by_metric and by_metric[guard].verdict == WORSE]
     if verdict != BETTER or not falling:
         return verdict
-    return f"{BETTER} in {METRIC_NAMES[metric]} at the cost of {' and '.join(METRIC_NAMES[m] for m in falling)}"
+    return f"{BETTER} in {title(metric)} at the cost of {' and '.join(title(m) for m in falling)}"
 
 
 def _told(row: Row, rival: Rival, metric: str) -> str:
@@ -184,7 +185,7 @@ def _told(row: Row, rival: Rival, metric: str) -> str:
         return f"{made.mean:+.3f} dB against {other}, but {few}"
     words = {BETTER: f"{BETTER} than {other}", WORSE: f"{WORSE} than {other}", EQUAL: f"{EQUAL} from {other}"}
     falls = [
-        f"; {METRIC_NAMES[guard]} {row.versus[rival][guard].mean:+.3f}"
+        f"; {title(guard)} {row.versus[rival][guard].mean:+.3f}"
         for guard in GUARDS
         if verdict not in words and row.versus[rival][guard].verdict == WORSE
     ]
@@ -216,12 +217,21 @@ def _measurements(bench: Benchmark) -> dict[str, Any]:
             "excerpts": [_excerpt(excerpt) for excerpt in bench.excerpts],
             "left_out": bench.left_out,
         },
-        "metric": SCORED[0],
-        "metrics": list(SCORED),
+        "metric": bench.metric,
+        "metrics": list(bench.metrics),
         "seed": bench.options.seed,
         "passes": {"run": bench.passes.run, "saved": bench.passes.saved},
         "seconds_per_pass": bench.seconds_per_pass,
-        "methods": [_method(bench, method) for method in bench.methods],
+        "methods": [
+            {
+                "name": method.name,
+                "kind": method.kind,
+                "needs_references": method.needs_references,
+                "file": method.file,
+                "stems": {stem: _setting(bench, method, stem) for stem in bench.stems if stem in method.settings},
+            }
+            for method in bench.methods
+        ],
         "versions": versions(),
     }
 
@@ -236,42 +246,20 @@ def _excerpt(excerpt: Excerpt) -> dict[str, Any]:
     }
 
 
-def _method(bench: Benchmark, method: Method) -> dict[str, Any]:
-    return {
-        "name": method.name,
-        "kind": method.kind,
-        "needs_references": method.needs_references,
-        "file": method.file,
-        "stems": {stem: _setting(bench, method, stem) for stem in bench.stems if stem in method.settings},
-    }
-
-
 def _setting(bench: Benchmark, method: Method, stem: str) -> dict[str, Any]:
     setting = method.settings[stem]
-    how = setting.refinement
     tracks: dict[str, dict[str, list[Array]]] = {}
-    frames: dict[str, list[Array]] = {}
-    for heard in bench.heard[method.name, stem]:
-        frames.setdefault(heard.track, []).append(heard.frames)
-        for metric, scores in heard.by_step.items():
-            tracks.setdefault(heard.track, {}).setdefault(metric, []).append(scores)
+    for scored in bench.scores[method.name, stem]:
+        for metric, scores in scored.by_step.items():
+            tracks.setdefault(scored.track, {}).setdefault(metric, []).append(scores)
     return {
         "betas": None if method.kind == "greedy" else list(setting.betas),
         "origin": setting.origin,
-        "rule": how.rule,
-        "shift": how.shift,
-        "output": how.output,
-        "residual": how.residual,
-        "peak_guard": how.peak_guard,
-        "sigma": how.sigma,
-        "seed": how.seed,
+        **setting.refinement.model_dump(exclude={"target"}),
         "passes": method.passes(stem),
         "seconds": method.passes(stem) * bench.seconds_per_pass,
         "tracks": {
             track: {metric: np.mean(parts, axis=0).round(DIGITS).tolist() for metric, parts in by_metric.items()}
             for track, by_metric in tracks.items()
-        },
-        "frames": {
-            track: float(np.median(joined)) for track, parts in frames.items() if len(joined := np.concatenate(parts))
         },
     }

@@ -31,7 +31,7 @@ CEILINGS: tuple[Kind, ...] = ("oracle", "greedy")
 BASELINE = "one pass"
 
 CONSTANTS = (0.2, 0.4, 0.6)
-"""The β of the constant rivals; chosen before any held-out track was heard, and not the best of them afterwards."""
+"""The β of the constant rivals; fixed before any held-out track was scored."""
 
 GREEDY_RATIOS = tuple(n / 10 for n in range(10))
 """Ratios tried at each step by arXiv 2505.19534: 0, 0.1 … 0.9."""

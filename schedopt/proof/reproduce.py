@@ -8,18 +8,28 @@ row uses those β (`oracle_line`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from schedopt.config import StudyConfig
-from schedopt.evaluation import Evaluator
+from schedopt.data import mix
+from schedopt.errors import ConfigError
+from schedopt.proof.benchmark import Scorer
+from schedopt.proof.notebook import Notebook, NotebookPasses, excerpts
+from schedopt.refinement import Refinement
 from schedopt.schedules import Schedule, line
 from schedopt.search.workbench import Workbench
-from schedopt.store import Store
+from schedopt.store import Memoised, Store
+from schedopt.trajectory import Scene, trajectories
+from schedopt.types import Excerpt
 
+Array = NDArray[np.float64]
 Row = tuple[str, str]
 """Rule and target."""
 
@@ -45,7 +55,8 @@ def oracle_line(steps: int) -> Schedule:
 class Reproduction:
     """Mean score in dB after each step 0 … N by rule and target, over `tracks` held-out tracks.
 
-    `ranges`: the lowest and the highest track after each step.
+    `ranges`: the lowest and the highest track after each step. `stems`: the mean of every stem, not of the target
+    alone (the notebook's figure 2).
     """
 
     model: str
@@ -54,6 +65,7 @@ class Reproduction:
     tracks: int
     rows: Mapping[Row, tuple[float, ...]]
     ranges: Mapping[Row, tuple[tuple[float, ...], tuple[float, ...]]] = field(default_factory=dict)
+    stems: Mapping[Row, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
 
     def sentences(self) -> list[str]:
         """For every row that was published: where ours and the published one are highest, and whether shapes agree."""
@@ -74,6 +86,7 @@ class Reproduction:
                     "ours": list(ours),
                     "lowest": list(self.ranges.get((rule, target), ((), ()))[0]),
                     "highest": list(self.ranges.get((rule, target), ((), ()))[1]),
+                    "stems": {stem: list(values) for stem, values in self.stems.get((rule, target), {}).items()},
                     "published": list(PUBLISHED.get((rule, target), ())),
                     "difference": [a - b for a, b in zip(ours, PUBLISHED.get((rule, target), ()), strict=False)],
                 }
@@ -105,40 +118,81 @@ def _shape(values: tuple[float, ...]) -> str:
 
 
 def reproduce(
-    config: StudyConfig, *, trust_pickle: bool = False, on_row: Callable[[int, int], None] | None = None
+    config: StudyConfig,
+    options: Notebook | None = None,
+    *,
+    trust_pickle: bool = False,
+    on_track: Callable[[int, int], None] | None = None,
 ) -> Reproduction:
     """Run the line n/N under the file's rule, and the oracle's, on held-out tracks, for every target of the file.
 
+    Tracks are cut and mixed as in the authors' notebook (`schedopt.proof.notebook`), which `options` set further.
     Nothing is chosen by these scores, so the held-out tracks stay held out. Costs 1 + 2·targets·N passes an excerpt.
 
+    Args:
+        on_track: called with (tracks done, tracks in all).
+
     Raises:
+        ConfigError: gains of stems that the model lacks.
         SchedoptError: the model or the tracks cannot be used.
     """
-    bench = Workbench.prepare(config, split="held-out", trust_pickle=trust_pickle)
+    options = options or Notebook()
+    bench = Workbench.prepare(config, trust_pickle=trust_pickle, excerpts=())
+    for stem in options.gains:
+        if stem not in bench.separator.stems:
+            raise ConfigError(f"there is no stem {stem!r}; there are {', '.join(bench.separator.stems)}")
     steps = config.refinement.steps
-    wanted = [(rule, stem) for rule in (config.refinement.rule, "oracle") for stem in config.refinement.targets]
-    rows: dict[Row, tuple[float, ...]] = {}
-    ranges: dict[Row, tuple[tuple[float, ...], tuple[float, ...]]] = {}
-    tracks: set[str] = set()
-    # The plain pass is shared by all rows; other steps of 50 × 30 s would only fill the memory.
-    store: Store = Store()
-    for count, (rule, stem) in enumerate(wanted):
-        if on_row is not None:
-            on_row(count, len(wanted))
-        evaluator = Evaluator(
-            bench.separator,
-            bench.excerpts,
-            bench.refinement(stem).model_copy(update={"rule": rule}),
-            metric=config.search.metric,
-            gains=config.data.gains,
-            store=store,
-            shared_stems=bench.separator.stems,
-        )
-        betas = oracle_line(steps) if rule == "oracle" else line(steps)
-        scores = np.stack([evaluator.scores(betas, [index])[0] for index in range(len(evaluator.tasks))])
-        of_track = np.array(evaluator.tracks)
-        by_track = np.stack([scores[of_track == track].mean(axis=0) for track in dict.fromkeys(evaluator.tracks)])
-        rows[rule, stem] = tuple(by_track.mean(axis=0).tolist())
-        ranges[rule, stem] = tuple(by_track.min(axis=0).tolist()), tuple(by_track.max(axis=0).tolist())
-        tracks |= set(evaluator.tracks)
-    return Reproduction(config.separator.model, config.data.source, config.search.metric, len(tracks), rows, ranges)
+    lines = {config.refinement.rule: line(steps), "oracle": oracle_line(steps)}
+    wanted = [(rule, stem) for rule in lines for stem in config.refinement.targets]
+    scores: dict[Row, dict[str, list[Array]]] = {row: {} for row in wanted}
+    tracks = 0
+    for excerpt, mixture in excerpts(config, bench.separator):
+        # The plain pass is shared by all rows of a track.
+        memoised = Memoised(bench.separator, Store(), [mixture], bench.separator.stems)
+        sounding = [stem for stem in bench.separator.stems if stem in excerpt.audible]
+        scorers = {stem: Scorer(excerpt, stem, (config.search.metric,), bench.separator.device) for stem in sounding}
+        for rule, target in wanted:
+            if target in excerpt.audible:
+                how = bench.refinement(target).model_copy(update={"rule": rule})
+                scene = _scene(excerpt, target, mixture, config, bench.separator.device)
+                estimates = _estimates(NotebookPasses(memoised, options), scene, lines[rule], how)
+                for stem, by_step in _scores(scorers, estimates, bench.separator.stems).items():
+                    scores[rule, target].setdefault(stem, []).append(by_step)
+        tracks += 1
+        if on_track is not None:
+            on_track(tracks, config.data.tracks or tracks)
+    of_target = {row: np.array(found[row[1]]) for row, found in scores.items() if row[1] in found}
+    return Reproduction(
+        config.separator.model,
+        config.data.source,
+        config.search.metric,
+        tracks,
+        {row: tuple(x.mean(axis=0).tolist()) for row, x in of_target.items()},
+        {row: (tuple(x.min(axis=0).tolist()), tuple(x.max(axis=0).tolist())) for row, x in of_target.items()},
+        {
+            row: {stem: tuple(np.mean(by_track, axis=0).tolist()) for stem, by_track in found.items()}
+            for row, found in scores.items()
+        },
+    )
+
+
+def _scene(excerpt: Excerpt, target: str, mixture: Tensor, config: StudyConfig, device: torch.device) -> Scene:
+    weights = [float(config.data.gains.get(stem, 1.0)) for stem in excerpt.stems]
+    k = excerpt.stems.index(target)
+    others = mix(excerpt.references, [0.0 if j == k else weight for j, weight in enumerate(weights)])
+    return Scene(mixture.to(device), (weights[k] * excerpt.references[k]).to(device), others.to(device))
+
+
+def _estimates(passes: NotebookPasses, scene: Scene, betas: Schedule, how: Refinement) -> Iterator[Tensor]:
+    """Estimates of all stems after step 0 … N: (stems, channels, samples)."""
+    for _ in trajectories(passes, [scene], betas, how):
+        yield passes.estimates
+
+
+def _scores(scorers: Mapping[str, Scorer], estimates: Iterable[Tensor], stems: Sequence[str]) -> dict[str, Array]:
+    """Scores of the stems of `scorers`, which have one metric, after step 0 … N: (N+1,) each."""
+    by_step = [
+        [float(score(made[stems.index(stem)])) for stem, one in scorers.items() for score in one.scores.values()]
+        for made in estimates
+    ]
+    return dict(zip(scorers, np.array(by_step).T, strict=True))

@@ -20,7 +20,7 @@ false. At 14 and 50 tracks that is at most 5 % for normal, heavy-tailed, exponen
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,17 +75,9 @@ class Comparison:
 
     def document(self) -> dict[str, Any]:
         """For JSON, which has no infinity: an unbounded side is null."""
-        bounds = [b if b is not None and np.isfinite(b) else None for b in (self.low, self.high)]
-        return {
-            "tracks": self.tracks,
-            "mean": self.mean,
-            "interval": bounds,
-            "p": self.p,
-            "wins": self.wins,
-            "losses": self.losses,
-            "ties": self.ties,
-            "verdict": self.verdict,
-        }
+        low, high = (b if b is not None and np.isfinite(b) else None for b in (self.low, self.high))
+        fields = {name: value for name, value in asdict(self).items() if name not in ("low", "high")}
+        return {**fields, "interval": [low, high], "verdict": self.verdict}
 
 
 class Inference(NamedTuple):

@@ -17,6 +17,7 @@ from schedopt.config import StudyConfig
 from schedopt.data import Split
 from schedopt.errors import ConfigError
 from schedopt.evaluation import Evaluator
+from schedopt.proof.benchmark import silences
 from schedopt.proof.statistics import Comparison, compare
 from schedopt.refinement import Refinement
 from schedopt.search.workbench import Workbench
@@ -136,14 +137,14 @@ def sweep(
             }
             for gain, by_stem in scores.items()
         },
-        left_out=_left_out(bench.excerpts),
+        left_out=silences(bench.excerpts, STEMS),
     )
 
 
 def _score(bench: Workbench, excerpt: Excerpt, gains: Mapping[str, float]) -> dict[str, float]:
     """Score in dB of every stem that sounds after one pass over the mixture with `gains`."""
     store, stems = Store(), bench.separator.stems
-    heard = [stem for stem in stems if stem in excerpt.audible and gains.get(stem, UNIFORM) > 0]
+    sounding = [stem for stem in stems if stem in excerpt.audible and gains.get(stem, UNIFORM) > 0]
     return {
         stem: float(
             Evaluator(
@@ -156,10 +157,5 @@ def _score(bench: Workbench, excerpt: Excerpt, gains: Mapping[str, float]) -> di
                 shared_stems=stems,
             ).scores(())[0, 0]
         )
-        for stem in heard
+        for stem in sounding
     }
-
-
-def _left_out(excerpts: Sequence[Excerpt]) -> dict[str, list[str]]:
-    silent = {stem: [e.name for e in excerpts if stem not in e.audible] for stem in STEMS}
-    return {stem: names for stem, names in silent.items() if names}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from schedopt.files.benchmark_file import BenchmarkFile, Compared
+from schedopt.files.benchmark_file import BenchmarkFile, Compared, Row
+from schedopt.metrics import METRICS
 
 ALL = "all stems"
 """The scope that is, track by track, the mean over the stems that sound."""
 
-METRIC_NAMES = {"sdr": "SDR", "si_sdr": "SI-SDR", "snr": "SNR"}
+
+def title(metric: str) -> str:
+    """What tables call a metric; its own name where its package is not installed."""
+    return METRICS.find(metric).title if METRICS.knows(metric) else metric
+
 
 Table = tuple[list[str], list[list[str]]]
 """Header and rows."""
@@ -31,18 +36,17 @@ def lengths(file: BenchmarkFile) -> str:
 def stem_table(file: BenchmarkFile, scope: str) -> Table:
     """Every method for a stem (or `ALL`)."""
     rows = [row for row in file.findings if row.stem == scope]
-    with_frames = any(row.frames is not None for row in file.findings)
     with_shift = any("shift" in row.versus for row in rows)
-    names = [METRIC_NAMES.get(metric, metric) for metric in file.metrics]
-    head = [scope, "passes", "s", names[0], "median", *["1 s frames"] * with_frames, *names[1:]]
+    others = [metric for metric in file.metrics if metric != file.metric]
+    head = [scope, "passes", "s", title(file.metric), "median", *map(title, others)]
     head += ["gain over one pass", "p", "won/lost", *["gain over shift trick"] * with_shift]
     lines = []
     for row in rows:
-        first, *others = (row.levels[metric] for metric in file.metrics)
+        first = row.levels[file.metric]
         line = [row.method + " (needs the references)" * row.needs_references]
         line += [str(row.passes), f"{row.seconds:.2f}", f"{first.mean:.2f}"]
-        line += [f"{first.median:.2f}", *[_level(row.frames)] * with_frames]
-        line += [*(f"{level.mean:.2f}" for level in others), *_gain(row.versus.get("baseline", {}).get(file.metric))]
+        line += [f"{first.median:.2f}", *(_average(row, metric) for metric in others)]
+        line += [*_gain(row.versus.get("baseline", {}).get(file.metric))]
         line += [_gain(row.versus.get("shift", {}).get(file.metric))[0]] * with_shift
         lines.append(line)
     return head, lines
@@ -53,7 +57,7 @@ def footnotes(file: BenchmarkFile) -> list[str]:
     kinds = {method.kind for method in file.methods}
     lines = [f"passes and s(econds): of one excerpt, {file.seconds_per_pass:.3f} s a pass on the machine that ran it"]
     lines.append(
-        f"gain, interval and p: {METRIC_NAMES.get(file.metric, file.metric)}, bootstrap-t over tracks, corrected for"
+        f"gain, interval and p: {title(file.metric)}, bootstrap-t over tracks, corrected for"
         " the number of schedules (the other methods apart from them)"
     )
     if "constant" in kinds:
@@ -66,13 +70,21 @@ def footnotes(file: BenchmarkFile) -> list[str]:
             lines.append(f"{method.name}: chosen by its search ({'; '.join(origins)})")
     for stem, names in file.data.left_out.items():
         lines.append(f"silent, so left out of the mean of {stem} and counted for the other stems: {', '.join(names)}")
-    if any(row.frames is not None for row in file.findings):
-        lines.append("1 s frames: median over tracks of the median over frames; frames with a silent stem do not count")
+    medians = [title(metric) for metric in file.metrics if _takes_median(metric)]
+    lines += [f"{', '.join(medians)}: median over tracks"] * bool(medians)
     return lines
 
 
-def _level(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _average(row: Row, metric: str) -> str:
+    """Over tracks, as publications that use the metric take it; a dash where no track has a score."""
+    if metric not in row.levels:
+        return "–"
+    level = row.levels[metric]
+    return f"{level.median if _takes_median(metric) else level.mean:.2f}"
+
+
+def _takes_median(metric: str) -> bool:
+    return METRICS.knows(metric) and METRICS.find(metric).over_tracks == "median"
 
 
 def _gain(comparison: Compared | None) -> tuple[str, str, str]:

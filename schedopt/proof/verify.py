@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from schedopt.files.benchmark_file import BenchmarkFile, Kind, StemPart, changed, load_document
+from schedopt.files.benchmark_file import BenchmarkFile, Kind, StemScores, changed, load_document
 from schedopt.proof.findings import findings, sentences
 from schedopt.proof.methods import CEILINGS, passes_of
 
@@ -48,7 +48,7 @@ def _settings(file: BenchmarkFile) -> Iterator[str]:
             yield from (f"{method.name}, {stem}: {fault}" for fault in _part(file, method.kind, part))
 
 
-def _part(file: BenchmarkFile, kind: Kind, part: StemPart) -> Iterator[str]:
+def _part(file: BenchmarkFile, kind: Kind, part: StemScores) -> Iterator[str]:
     steps = part.by_step(file.metric).shape[1] - 1
     if part.betas is not None and len(part.betas) != steps:
         yield f"{len(part.betas)} betas, but scores after {steps} steps"

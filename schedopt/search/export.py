@@ -114,7 +114,7 @@ def entry_of(study: optuna.Study, url: str) -> Entry:
 
     Raises:
         StudyError: it has no complete trial yet.
-        ValidationError: it is no schedule to hand over.
+        ValidationError: it is no schedule that can be exported.
     """
     best = summarize(study, "").best
     if best is None:

@@ -126,7 +126,7 @@ class Objective:
         return Passes(sum(part.run for part in parts), sum(part.saved for part in parts))
 
     def __call__(self, trial: optuna.Trial) -> float | tuple[float, int]:
-        """Value of the trial in dB (and its passes, with `pareto`); `optuna.TrialPruned` where the pruner says so."""
+        """Value of the trial in dB (and its passes, with `pareto`); `optuna.TrialPruned` where the pruner ends it."""
         began, before = time.perf_counter(), self.passes()
         betas = self.family.make(suggest(trial, self.family, self.resolution), self.resolution)
         if self.pareto:
@@ -190,7 +190,7 @@ class Objective:
         return outcome
 
     def _order(self, betas: Schedule) -> list[int]:
-        """Order of excerpts: where they are paired, trials that begin alike have the same, so that those given up
+        """Order of excerpts: where they are paired, trials that begin alike have the same, so that pruned ones
         share their passes, and others another one, so that no excerpt always comes first. Running means compare only
         over the same excerpts, so there all trials have the same."""
         key = [self.seed, round(betas[0] / FINEST)] if pairs_excerpts(self.pruner) else [self.seed]

@@ -1,9 +1,9 @@
-"""Which trial of a study is handed over.
+"""Which trial of a study is selected, that is exported.
 
-The best of many scores flatters itself: part of what lifts it is luck with the tracks that it was chosen on. So a
-trial is judged by its gain over the schedule of zeros (β = 0 with the same rule and options: what as many passes buy
+The highest of many scores is biased upwards: part of it is luck with the tracks that it was chosen on. So a
+trial is compared by its gain over the schedule of zeros (β = 0 with the same rule and options: what as many passes buy
 without a schedule), track by track, and the one whose gain is surest is chosen. Zeros themselves have the gain 0 and no
-doubt, so a schedule that cannot be told from them gives way to them.
+uncertainty, so they are selected over a schedule that cannot be told from them.
 """
 
 from __future__ import annotations

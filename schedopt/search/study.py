@@ -180,7 +180,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Best:
-    """The trial that is handed over (`schedopt.search.selection`): scores and gains in dB."""
+    """The selected trial, which is exported (`schedopt.search.selection`): scores and gains in dB."""
 
     number: int
     value: float
@@ -295,7 +295,7 @@ def zeros_by_track(study: optuna.Study) -> list[float] | None:
 
 
 def best_trial(study: optuna.Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The complete trial, of all `trials` of `study`, that is handed over."""
+    """The selected one of all complete `trials` of `study`."""
     return chosen(trials, zeros_by_track(study))
 
 

@@ -31,7 +31,7 @@ def load_separator(
     stems: Mapping[str, Sequence[str]] | None = None,
     trust_pickle: bool = False,
     cache_dir: Path | str | None = None,
-    optimise: bool = True,
+    optimise: bool = False,
 ) -> Separator:
     """The separator that `model` names, ready to run. No file is trusted: see `schedopt.separators.demucs.weights`.
 

@@ -69,7 +69,7 @@ BAD: list[tuple[dict[str, dict[str, object]], str]] = [
     ({"data": {"excerpt": 30.0}}, "30"),
     ({"study": {"storage": "sqlite:////proc/none/s.db"}}, "/proc/none/s.db"),
     ({"study": {"storage": "nonsense"}}, "storage"),
-    ({"refinement": {"rule": "remxi"}}, "did you mean 'remix'"),
+    ({"refinement": {"rule": "remxi"}}, "did you mean remix?"),
 ]
 
 

@@ -195,7 +195,12 @@ def test_reproduce_prints_the_published_table(finished: Path, capsys: Capture) -
     assert "published" in shown.out
     assert "remix, vocals: not comparable, the published line is n/10, ours n/2" in shown.out
     assert f"figure: {figures / 'published.html'}" in shown.err
-    assert {path.name for path in figures.iterdir()} == {"published.html", "shape.html", "plotly-basic.min.js"}
+    assert {path.name for path in figures.iterdir()} == {
+        "published.html",
+        "shape.html",
+        "stems.html",
+        "plotly-basic.min.js",
+    }
 
 
 def test_a_study_on_the_real_musdb18_excerpt(tmp_path: Path, capsys: Capture) -> None:

@@ -176,7 +176,7 @@ def test_other_shapes_are_refused(metric: str, shape: tuple[int, ...]) -> None:
 
 
 def test_an_unknown_metric_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"there is no metric 'sdri'; did you mean 'sdr'\? There are sdr, si_sdr"):
+    with pytest.raises(ConfigError, match=r"there is no metric 'sdri' \(did you mean sdr\?\); there are sdr, si_sdr"):
         scorer("sdri", noise(2, 100))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ from numpy.testing import assert_allclose
 
 from schedopt.cli import call
 from schedopt.data import cut_excerpts, load_tracks, mix
+from schedopt.errors import DataError
 from schedopt.evaluation import Evaluator
+from schedopt.files.benchmark_file import read_benchmark
 from schedopt.files.schedule_file import ScheduleFile, load_schedule_file
-from schedopt.metrics import sdr
+from schedopt.metrics import METRICS, Metric, Score, Truth, csdr, register_metric, sdr
 from schedopt.proof.benchmark import Options, benchmark, greedy_betas
 from schedopt.proof.findings import document
 from schedopt.proof.methods import GREEDY_RATIOS, compared, shift_trick_name
-from schedopt.proof.tables import ALL
+from schedopt.proof.tables import ALL, stem_table
 from schedopt.refinement import Refinement
 from tests.models import RATE, noise_excerpt, tiny_separator
 from tests.proof.schedules import TRACKS, schedule, write_bench, write_schedule
@@ -40,7 +43,7 @@ def result(folder: Path) -> dict[str, Any]:
     """The JSON document of a benchmark with everything on: two stems with schedules of different length."""
     path = write_schedule(folder, "best", vocals=SEARCHED, bass={"betas": [0.5]})
     output = folder / "result.json"
-    command = ["benchmark", str(path), "--ceilings", "--frames", "-o", str(output)]
+    command = ["benchmark", str(path), "--ceilings", "--metrics", "csdr, fullness", "-o", str(output)]
     assert call([*command, "--figures", str(folder / "figures"), "--figure-format", "svg"]) == 0
     document: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
     return document
@@ -213,7 +216,7 @@ def test_excerpts_count_within_their_track(folder: Path) -> None:
     file = ScheduleFile.model_validate_json(json.dumps(content))
     bench = benchmark({"a": file}, Options(device="cpu", against=(), tracks=3, excerpt=0.2))
     assert len(bench.excerpts) == 6
-    scores = [heard.by_step["sdr"] for heard in bench.heard["one pass", "bass"]]
+    scores = [scored.by_step["sdr"] for scored in bench.scores["one pass", "bass"]]
     by_track = track_scores(document(bench), "one pass", "bass")
     assert_allclose(by_track["track-10"], np.mean(scores[:2], axis=0), atol=1e-7)
     assert len(by_track) == 3
@@ -234,6 +237,69 @@ def test_files_of_one_name_are_told_apart_by_their_folders(folder: Path) -> None
     file = ScheduleFile.model_validate_json(json.dumps(schedule(folder, bass={"betas": [0.5]})))
     names = [method.name for method in compared({"a/x.schedule.json": file, "b/x.schedule.json": file})]
     assert names[:3] == ["one pass", "a/x.schedule.json", "b/x.schedule.json"]
+
+
+def test_other_metrics_stand_beside_and_decide_nothing(folder: Path, result: dict[str, Any]) -> None:
+    assert result["metrics"] == ["sdr", "si_sdr", "snr", "csdr", "fullness"]
+    row = finding(result, "best", "bass")
+    assert set(row["levels"]) == set(result["metrics"])
+    assert set(row["versus"]["baseline"]) == {"sdr", "si_sdr", "snr"}
+    (method,) = (method for method in result["methods"] if method["name"] == "best")
+    scores = method["stems"]["bass"]["tracks"]["track-10"]
+    assert len(scores["csdr"]) == len(scores["fullness"]) == 2
+    (excerpt,) = cut_excerpts(load_tracks(result["data"]["source"], "held-out", 1), "track")
+    estimate = tiny_separator()(mix(excerpt.references, None)[None])[0, 1]
+    assert scores["csdr"][0] == pytest.approx(csdr(excerpt.references, 1, estimate).item(), abs=1e-4)
+    head, lines = stem_table(read_benchmark(result), "bass")
+    assert head[3:8] == ["SDR", "median", "SI-SDR", "SNR", "cSDR"]
+    assert lines[0][7] == f"{row_level(result, 'one pass', 'csdr')['median']:.2f}"
+    assert lines[0][8] == f"{row_level(result, 'one pass', 'fullness')['mean']:.2f}"
+
+
+def row_level(result: dict[str, Any], method: str, metric: str) -> dict[str, float]:
+    return dict(finding(result, method, "bass")["levels"][metric])
+
+
+def test_a_score_that_cannot_be_had_is_left_out(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A metric of a user's own that refuses one track; its title is the user's."""
+
+    def picky(truth: Truth) -> Score:
+        if truth.reference.abs().amax() == loudest:
+            raise DataError("too loud")
+        return lambda estimate: estimate.abs().amax()
+
+    path = write_schedule(folder, "mine", bass={"betas": [0.5]})
+    tracks = load_tracks(f"folder:{folder / 'music'}", "held-out", 2)
+    loudest = cut_excerpts(tracks, "track")[0].references[1].abs().amax()
+    monkeypatch.setattr(logging.getLogger("schedopt"), "propagate", True)
+    register_metric(Metric("picky", "Picky", "peak", picky))
+    try:
+        made = measured(path, tracks=2, metrics=["picky"])
+        assert stem_table(read_benchmark(made), "bass")[0][7] == "Picky"
+    finally:
+        METRICS.added.pop("picky")
+    of_bass = made["methods"][1]["stems"]["bass"]["tracks"]
+    assert ["picky" in of_bass[track] for track in ("track-10", "track-11")] == [False, True]
+    assert finding(made, "mine", "bass")["levels"]["picky"]["mean"] == of_bass["track-11"]["picky"][-1]
+    assert "no picky: too loud" in caplog.text
+    # Where its package is gone, the table still has a name for it.
+    assert stem_table(read_benchmark(made), "bass")[0][7] == "picky"
+
+
+@pytest.mark.parametrize("metric", ["si_sdr", "snr"])
+def test_the_verdict_is_in_the_searchs_own_metric(folder: Path, metric: str, capsys: Capture) -> None:
+    path = write_schedule(folder, metric, bass={"betas": [0.5], "metric": metric})
+    made = measured(path)
+    assert (made["metric"], made["metrics"][0], set(made["metrics"])) == (metric, metric, {"sdr", "si_sdr", "snr"})
+    row = finding(made, metric, "bass")
+    assert row["verdicts"]["baseline"].startswith(row["versus"]["baseline"][metric]["verdict"])
+    assert f"({row['versus']['baseline'][metric]['mean']:+.3f} dB" in made["sentences"][0]
+    assert stem_table(read_benchmark(made), "bass")[0][3] == {"si_sdr": "SI-SDR", "snr": "SNR"}[metric]
+    other = write_schedule(folder, "other", bass={"betas": [0.5]})
+    assert f"were searched in sdr and {metric}" in refused([str(path), str(other)], capsys)
+    assert "there is no metric 'cdsr' (did you mean csdr?)" in refused([str(path), "--metrics", "cdsr"], capsys)
 
 
 def refused(arguments: list[str], capsys: Capture) -> str:

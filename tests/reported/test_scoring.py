@@ -169,7 +169,7 @@ def test_metrics_on_request(tmp_path: Path, capsys: Capture) -> None:
     table = capsys.readouterr().out
     assert "mean (cSDR: median) over 1 track(s) stem cSDR fullness SNR bass" in " ".join(table.split())
     assert call(["evaluate", str(true), str(guess), "--metrics", "sdr,sdri"]) == 1
-    assert "there is no metric 'sdri'; did you mean 'sdr'?" in capsys.readouterr().err
+    assert "there is no metric 'sdri' (did you mean sdr?)" in capsys.readouterr().err
 
 
 def test_csdr_is_the_median_over_songs(tmp_path: Path, capsys: Capture) -> None:

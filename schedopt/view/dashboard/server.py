@@ -61,7 +61,7 @@ def dashboard(
     writable = _writable(storage, url)
     with _listening(host, port) as server, _quiet(server.faults), quiet_optuna():
         if host not in LOOPBACK:
-            log.warning("%s: whoever reaches this address can see and delete studies: there is no login", host)
+            log.warning("%s: anyone who reaches this address can see and delete studies: there is no login", host)
         refresher = Refresher(url, studies)
         served = writable or storage
         app = wsgi(served, artifact_store=_store(url, artifacts))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import plotly.graph_objects as go
 
-from schedopt.files.benchmark_file import BenchmarkFile, Compared, Kind, MethodPart, Row, StemPart
+from schedopt.files.benchmark_file import BenchmarkFile, Compared, Kind, MethodRecord, Row, StemScores
 from schedopt.view.figures.drawing import Panel, Style, Trace, axis, line, panels, points, rows_axis, short
 from schedopt.view.figures.palette import MID_GREY, method_style
 from schedopt.view.figures.study import GAIN, tracks_panel
@@ -35,9 +35,9 @@ class Shown:
     label: str
     kind: Kind
     style: Style
-    part: StemPart
+    part: StemScores
 
-    def gains(self, start: StemPart) -> dict[str, float]:
+    def gains(self, start: StemScores) -> dict[str, float]:
         """Gain over one pass by track, dB."""
         return {track: scores["sdr"][-1] - start.tracks[track]["sdr"][-1] for track, scores in self.part.tracks.items()}
 
@@ -78,7 +78,7 @@ def _steps(file: BenchmarkFile, kinds: Sequence[Kind], title: str) -> go.Figure:
     )
 
 
-def _by_step(one: Shown, start: StemPart, longest: int) -> list[Trace]:
+def _by_step(one: Shown, start: StemScores, longest: int) -> list[Trace]:
     scores = one.part.by_step()  # (tracks, N+1)
     if one.kind == "baseline":
         return line(one.label, [(0, scores.mean()), (longest, scores.mean())], one.style)
@@ -199,7 +199,7 @@ def _row_name(one: Shown) -> str:
     return short(one.name, 72) + passes
 
 
-def _shown(file: BenchmarkFile, stem: str, kinds: Sequence[Kind]) -> tuple[StemPart, list[Shown]]:
+def _shown(file: BenchmarkFile, stem: str, kinds: Sequence[Kind]) -> tuple[StemScores, list[Shown]]:
     """The plain pass, and the methods of these kinds for `stem`, in the document's order."""
     methods = [method for method in file.methods if method.kind in kinds and stem in method.stems]
     shown = []
@@ -214,7 +214,7 @@ def _shown(file: BenchmarkFile, stem: str, kinds: Sequence[Kind]) -> tuple[StemP
 
 def _is_alone(file: BenchmarkFile, kind: Kind) -> bool:
     """Whether every stem has at most one method of this kind, so that the kind's name tells which it is."""
-    methods: list[MethodPart] = [method for method in file.methods if method.kind == kind]
+    methods: list[MethodRecord] = [method for method in file.methods if method.kind == kind]
     return all(sum(stem in method.stems for method in methods) <= 1 for stem in file.stems)
 
 

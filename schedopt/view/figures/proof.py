@@ -50,7 +50,10 @@ def _change(done: Sweep, stem: str) -> list[Trace]:
 
 
 def reproduction_figures(result: Reproduction) -> dict[str, go.Figure]:
-    """`published`: score after each step beside the published one; `shape`: the same as change since one pass."""
+    """`published`: score after each step beside the published one; `shape`: the same as change since one pass.
+
+    `stems`: the score of every stem's estimate after each step (the notebook's figure 2).
+    """
     metric = metric_name(result.metric)
     caption = f"Line n/N; ours: {result.model}, mean over {result.tracks} tracks; published: HDemucs on 50 tracks."
     return {
@@ -62,7 +65,19 @@ def reproduction_figures(result: Reproduction) -> dict[str, go.Figure]:
             f"change in {metric}, dB",
             change=True,
         ),
+        "stems": panels(
+            "All stems after each step",
+            f"Line n/N; {result.model}, mean over {result.tracks} tracks, every stem's estimate from the same passes.",
+            [_all_stems(result, row, f"{metric}, dB") for row in result.rows],
+        ),
     }
+
+
+def _all_stems(result: Reproduction, row: tuple[str, str], label: str) -> Panel:
+    rule, target = row
+    curves = result.stems.get(row, {})
+    traces = [trace for stem, values in curves.items() for trace in line(stem, enumerate(values), stem_style(stem))]
+    return Panel(traces, axis("step n", whole=len(result.rows[row]) - 1), axis(label), f"target {target}, rule {rule}")
 
 
 def _rows(result: Reproduction, title: str, caption: str, label: str, *, change: bool) -> go.Figure:

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 from schedopt.config import StudyConfig
 from schedopt.data import Split, cut_excerpts, load_tracks
 from schedopt.errors import DataError, SchedoptError, SeparatorError
-from schedopt.files.benchmark_file import BenchmarkFile, StemPart
+from schedopt.files.benchmark_file import BenchmarkFile, StemScores
 from schedopt.files.schedule_file import SHARED
 from schedopt.proof.tables import footnotes, headline, lengths, stem_table
 from schedopt.rules import rule
@@ -256,11 +256,11 @@ def _numbers(values: Sequence[float]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
-def _betas(part: StemPart) -> str:
+def _betas(part: StemScores) -> str:
     return "searched in each excerpt" if part.betas is None else _numbers(part.betas) or "–"
 
 
-def _how(part: StemPart) -> str:
+def _how(part: StemScores) -> str:
     words = [part.rule, "shift" * part.shift, "mean" * (part.output == "mean"), "peak guard" * part.peak_guard]
     words += [f"residual {part.residual:g}" * (part.residual > 0), f"σ {part.sigma:g}" * (part.sigma > 0)]
     return ", ".join(word for word in words if word)

@@ -9,7 +9,7 @@ import numpy as np
 
 from schedopt.files.benchmark_file import BenchmarkFile, read_benchmark
 from schedopt.files.schedule_file import ScheduleFile
-from schedopt.proof.benchmark import Benchmark, Heard, Music, Options
+from schedopt.proof.benchmark import Benchmark, ExcerptScores, Music, Options
 from schedopt.proof.findings import document
 from schedopt.proof.methods import compared
 from tests.models import noise_excerpt
@@ -35,6 +35,7 @@ def made_document(*, tracks: int = TRACKS, ceilings: bool = True) -> dict[str, A
         "x",
         "0" * 16,
         0.25,
+        "sdr",
         compared(files, ceilings=ceilings),
         [noise_excerpt(seed, 0.1, silent.get(seed, ())) for seed in range(tracks)],
         Options(),
@@ -47,8 +48,8 @@ def made_document(*, tracks: int = TRACKS, ceilings: bool = True) -> dict[str, A
                 if stem in method.settings and stem in excerpt.audible:
                     count = len(method.settings[stem].betas)
                     scores = start + np.cumsum([0, *rng.normal(0.1, 0.2, count)])
-                    heard = Heard(excerpt.track, {"sdr": scores, "si_sdr": scores - 1, "snr": scores + 1}, np.empty(0))
-                    bench.heard.setdefault((method.name, stem), []).append(heard)
+                    scored = ExcerptScores(excerpt.track, {"sdr": scores, "si_sdr": scores - 1, "snr": scores + 1})
+                    bench.scores.setdefault((method.name, stem), []).append(scored)
     return document(bench)
 
 

@@ -4,7 +4,7 @@ The ways of the ladder, each on top of the one before:
 - `the report's way`: per trial and excerpt mix, normalise, `apply_model` N+1 times, mir_eval on all four stems;
 - `target only`: SDR by torchmetrics of the target alone, and the allocator's settings of `schedopt.memory`;
 - `best plain way`: repeated schedules are not run again, and the plain pass of each excerpt is remembered;
-- `ours`: the evaluator of a study, without pruning;
+- `ours`: the evaluator of a study, without pruning, with `[separator] optimise = true`;
 - `least possible`: the passes that ours ran, at the fastest rate of a matrix product or a convolution here.
 
 The plain ways' cost grows with the number of trials exactly: they are timed on `--plain` trials, spread over ours and

@@ -45,6 +45,8 @@ class Output:
 
     def write(self, text: str | bytes) -> int:
         if isinstance(text, bytes):  # click's shell completion
+            if not text:  # how click finds out whether it may encode by itself
+                raise TypeError("this is a stream of text")
             text = text.decode()
         self._attempt(lambda: self._stream.write(encodable(text, self._stream.encoding)))
         return len(text)

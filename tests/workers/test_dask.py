@@ -144,7 +144,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(StudyError, match=r"pip install 'schedopt\[dask\]'"), connect("tcp://127.0.0.1:1", CONFIG):
+    with pytest.raises(StudyError, match=r"pip install '\.\[dask\]'"), connect("tcp://127.0.0.1:1", CONFIG):
         pass
 
 

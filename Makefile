@@ -11,10 +11,18 @@ install: .venv/installed
 demo: install
 	$(BIN)/schedopt run studies/demo-vocals-linear.toml
 
+# Before a commit: format, lint, types, and the tests of pure functions, files and settings. Under a minute.
+QUICK := tests/test_architecture.py tests/test_config.py tests/test_rules.py tests/test_schedules.py \
+  tests/files tests/metrics tests/search/test_selection.py tests/songs/test_naming.py
+check: install
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest -q $(QUICK)
+
+# The whole suite, as in CI.
 test: install
+	python3 tests/system_parts.py
 	$(BIN)/python -m pytest
 
-lint: install
-	$(BIN)/python -m pytest tests/test_style.py tests/test_architecture.py
-
-.PHONY: install demo test lint
+.PHONY: install demo check test

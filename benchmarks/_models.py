@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from demucs.apply import Model, apply_model
@@ -10,7 +10,7 @@ from demucs.htdemucs import HTDemucs
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks._harness import best_of
+from benchmarks._harness import seconds_of
 from schedopt.data import cut_excerpts, load_tracks
 from schedopt.types import STEMS, Excerpt
 
@@ -44,24 +44,45 @@ def excerpts(count: int, seconds: float) -> Sequence[Excerpt]:
 SIZE = 2048
 """Side of the matrices of the plain product."""
 
+CHANNELS, FRAMES = 256, 64
+"""Of the plain convolution, of kernels of 3 × 3 over FRAMES × FRAMES."""
 
-def product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of a square matrix product (2·n³ of them)."""
+
+def peak_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second that the machine reaches at most: of a matrix product or of a convolution, the faster one."""
     a, b = (torch.randn(SIZE, SIZE, device=device, dtype=dtype) for _ in range(2))
+    image = torch.randn(1, CHANNELS, FRAMES, FRAMES, device=device, dtype=dtype)
+    kernels = torch.randn(CHANNELS, CHANNELS, 3, 3, device=device, dtype=dtype)
 
     def multiply() -> None:
         torch.mm(a, b)
         wait(device)
 
-    multiply()
-    return 2 * SIZE**3 / best_of(5, multiply)
+    def convolve() -> None:
+        torch.conv2d(image, kernels, padding=1)
+        wait(device)
+
+    rates = []
+    for count, work in ((SIZE**3, multiply), (9 * CHANNELS**2 * FRAMES**2, convolve)):
+        work()
+        rates.append(2 * count / min(seconds_of(work)[0 if device.type == "cpu" else 1] for _ in range(9)))
+    return max(rates)
 
 
-def operations(model: Model, mixture: Tensor) -> int:
-    """Multiplications and additions of one pass, counted by torch (convolutions and products, not the FFTs)."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        apply_model(model, mixture[None], shifts=0)
+def operations(work: Callable[[], object]) -> int:
+    """Multiplications and additions of `work`, counted by torch (convolutions and products, not the FFTs)."""
+    with FlopCounterMode(display=False) as counter:
+        work()
     return int(counter.get_total_flops())
+
+
+def plain_pass(model: Model, mixture: Tensor) -> Tensor:
+    """One pass as `demucs.api.Separator` makes it: (channels, samples) → (stems, channels, samples)."""
+    mono = mixture.mean(0)
+    mean, std = mono.mean(), mono.std() + 1e-8
+    with torch.no_grad():
+        out: Tensor = apply_model(model, ((mixture - mean) / std)[None], shifts=0, overlap=0.25)[0]
+    return out * std + mean
 
 
 def wait(device: torch.device) -> None:

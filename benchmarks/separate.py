@@ -1,119 +1,146 @@
-"""Seconds of audio separated per second, against `apply_model`: `python -m benchmarks.separate`.
+"""What a pass costs, step by step from `apply_model` to the machine's limit: `python -m benchmarks.separate`.
 
-Each row is one model, device, precision and batch of segments. `ratio` compares with demucs' own `apply_model`
-in float32 on the same device in the same run, in a process of its own; `mean |ΔSNR|` is the change of the estimates'
-SNR against float32 (it means something only for weights that separate); `share` is the counted operations per second
-over what a plain matrix product of the same precision reaches.
+The ways of the ladder, each on top of the one before:
+- `apply_model`: demucs' own, in a process of its own;
+- `allocator settings`: the same with the settings of `schedopt.memory`: *the best plain way* for a pass;
+- `ours`: all stems, then the target's alone, which is what a study runs; then with the settings that a probe of this
+  machine chooses (`[separator] optimise`);
+- `least possible`: the operations of the target's pass at the fastest rate of a matrix product or a convolution here.
+
+All ways take turns; each row gives medians of CPU time and of the time on the clock. `ratio` compares CPU time (on a
+CPU) with the best plain way. `max |Δ|` is the largest difference from `apply_model`, as a part of the largest value.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
-from demucs.apply import apply_model
+from torch import Tensor
 
-from benchmarks._harness import best_of, fresh_process, table, write_result
-from benchmarks._models import MODELS, excerpts, operations, product_rate, wait
+from benchmarks._harness import fresh_process, seconds_of, table, write_result
+from benchmarks._models import MODELS, excerpts, operations, peak_rate, plain_pass, wait
 from schedopt.data import mix
-from schedopt.metrics import snr
+from schedopt.memory import keep_freed_memory
 from schedopt.separators import Separator
 
+TARGET = "vocals"
+PLAIN = "allocator settings"
 
-def plain_seconds(name: str, device: str, seconds: float, repeats: int) -> float:
-    """What `apply_model` takes for the excerpt."""
-    place = torch.device(device)
+
+@functools.cache
+def _at_hand(name: str, device: str, seconds: float, keep: bool, threads: int) -> tuple[Any, Tensor]:
+    """Model and mixture of a process that runs the plain way."""
+    if keep:
+        keep_freed_memory()
+    torch.set_num_threads(threads)
     (excerpt,) = excerpts(1, seconds)
-    model, mixture = MODELS[name]().to(place), mix(excerpt.references).to(place)
-
-    def plainly() -> None:
-        with torch.no_grad():
-            apply_model(model, mixture[None], shifts=0)
-        wait(place)
-
-    plainly()
-    return best_of(repeats, plainly)
+    return MODELS[name]().to(device), mix(excerpt.references).to(device)
 
 
-def rows_of(
+def plain_seconds(name: str, device: str, seconds: float, keep: bool, threads: int) -> tuple[float, float]:
+    """CPU time and time on the clock of one `apply_model`, in the process that calls this."""
+    model, mixture = _at_hand(name, device, seconds, keep, threads)
+
+    def work() -> None:
+        plain_pass(model, mixture)
+        wait(torch.device(device))
+
+    return seconds_of(work)
+
+
+def ladder(
     name: str, device: str, precisions: Sequence[str], batches: Sequence[int], seconds: float, repeats: int
 ) -> list[dict[str, Any]]:
-    """A row for `apply_model`, and one for each precision and batch of ours."""
-    place = torch.device(device)
+    """The rows of one model on one device."""
+    place, threads = torch.device(device), torch.get_num_threads()
     (excerpt,) = excerpts(1, seconds)
-    references = excerpt.references.to(place)
-    mixture = mix(excerpt.references).to(place)
-    model = MODELS[name]()
-    flops = operations(model.to(place), mixture)
-    rates = {"float32": product_rate(place, torch.float32), "bfloat16": product_rate(place, torch.bfloat16)}
-    with fresh_process() as process:
-        plain = process.submit(plain_seconds, name, device, seconds, repeats).result()
-    rows = [
-        _row(name, device, "apply_model", "float32", 1, seconds / plain, 1.0, flops / plain / rates["float32"], None)
+    mixture, model = mix(excerpt.references).to(place), MODELS[name]().to(place)
+    expected = plain_pass(model, mixture)
+    ours, change = _our_ways(model, device, precisions, batches, mixture, expected)
+    taken: dict[str, list[tuple[float, float]]] = {}
+    with fresh_process() as bare, fresh_process() as kept:
+        ways: dict[str, Callable[[], tuple[float, float]]] = {
+            "apply_model": lambda: bare.submit(plain_seconds, name, device, seconds, False, threads).result(),
+            PLAIN: lambda: kept.submit(plain_seconds, name, device, seconds, True, threads).result(),
+        }
+        ways |= {name: functools.partial(seconds_of, work) for name, work in ours.items()}
+        for run in ways.values():
+            run()  # once before it counts
+        for _ in range(repeats):
+            for way, run in ways.items():
+                taken.setdefault(way, []).append(run())
+    separator = Separator.from_model(model, device=device)
+    flops = operations(lambda: separator(mixture[None], stems=(TARGET,)))
+    least = flops / peak_rate(place, torch.float32)
+    cost = {way: (median(cpu for cpu, _ in pairs), median(wall for _, wall in pairs)) for way, pairs in taken.items()}
+    cost[f"least possible ({flops / 1e9:.1f} Gflop, {flops / least / 1e9:.0f} Gflop/s)"] = least, least
+    clock = 0 if place.type == "cpu" else 1
+    return [
+        {
+            "model": name,
+            "device": device,
+            "way": way,
+            "CPU s": pair[0],
+            "wall s": pair[1],
+            "audio s / s": seconds / pair[clock],
+            "ratio": cost[PLAIN][clock] / pair[clock],
+            "max |Δ|": change.get(way),
+        }
+        for way, pair in cost.items()
     ]
-    exact = Separator.from_model(model, device=device)(mixture[None])[0]
+
+
+def _our_ways(
+    model: Any, device: str, precisions: Sequence[str], batches: Sequence[int], mixture: Tensor, expected: Tensor
+) -> tuple[dict[str, Callable[[], None]], dict[str, float]]:
+    """What each of our ways runs, by name, and how far its estimates are from those of `apply_model`."""
+    separators = {}
     for precision in precisions:
         for batch in batches:
-            separator = Separator.from_model(model, device=device, precision=precision, batch_segments=batch)
-            found = separator(mixture[None])[0]
-            change = (snr(references, found) - snr(references, exact)).abs().mean()
+            suffix = (f", {precision}" if precision != "float32" else "") + (f", batch {batch}" if batch > 1 else "")
+            options: dict[str, Any] = {"device": device, "precision": precision, "batch_segments": batch}
+            plain = Separator.from_model(model, **options)
+            separators[f"ours, all stems{suffix}"] = (plain, plain.stems)
+            separators[f"ours, target only{suffix}"] = (plain, (TARGET,))
+            faster = Separator.from_model(model, optimise=True, **options)
+            if faster.optimised:
+                names = " and ".join(faster.optimised)
+                separators[f"ours, target only, {names}{suffix}"] = (faster, (TARGET,))
 
-            def ours(separator: Separator = separator) -> None:
-                separator(mixture[None])
-                wait(place)
+    def run(separator: Separator, stems: tuple[str, ...]) -> None:
+        separator(mixture[None], stems=stems)
+        wait(mixture.device)
 
-            took = best_of(repeats, ours)
-            share = flops / took / rates[precision]
-            rows.append(
-                _row(name, device, "schedopt", precision, batch, seconds / took, plain / took, share, float(change))
-            )
-    return rows
-
-
-def _row(
-    model: str,
-    device: str,
-    way: str,
-    precision: str,
-    batch: int,
-    speed: float,
-    ratio: float,
-    share: float,
-    change: float | None,
-) -> dict[str, Any]:
-    row = {
-        "model": model,
-        "device": device,
-        "way": way,
-        "precision": precision,
-        "batch": batch,
-        "audio s / s": speed,
-        "ratio": ratio,
-        "share of the matrix product": share,
-        "mean |ΔSNR| dB": change,
-    }
-    print(row, flush=True)
-    return row
+    change = {}
+    for way, (separator, stems) in separators.items():
+        true = expected[[separator.stems.index(stem) for stem in stems]]
+        change[way] = float((separator(mixture[None], stems=stems)[0] - true).abs().max() / true.abs().max())
+    return {way: functools.partial(run, *pair) for way, pair in separators.items()}, change
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--devices", nargs="+", default=["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
-    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32])
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--devices", nargs="+", default=["cuda" if torch.cuda.is_available() else "cpu"])
+    parser.add_argument("--precisions", nargs="+", default=["float32"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1])
+    parser.add_argument("--seconds", type=float, default=5.3)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--json", type=Path, help="file of the result; default: benchmarks/results/separate.json")
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     rows = [
         row
         for name in options.models
         for device in options.devices
-        for row in rows_of(name, device, options.precisions, options.batches, options.seconds, options.repeats)
+        for row in ladder(name, device, options.precisions, options.batches, options.seconds, options.repeats)
     ]
     print(table(rows))
     write_result("separate", rows, options.json)

@@ -1,117 +1,120 @@
-"""A list of trials evaluated by schedopt and by the straightforward way: `python -m benchmarks.study`.
+"""What a study of distinct schedules costs, from the report's way to the least possible: `python -m benchmarks.study`.
 
-The straightforward way is what the method's report describes: per trial and excerpt mix, normalise, `apply_model`
-N+1 times, `bss_eval_sources` of mir_eval on all four stems; in a process of its own, as a script would be. Both get
-all cores and the same trials; their values are compared. The straightforward way's cost grows with the number of trials
-exactly, so it is timed on `--plain` of them, spread over ours, and scaled; ours is timed on all, since what it shares
-depends on how many there are. `least s`: the passes that no sharing saves, at the rate of a plain matrix product.
+The ways of the ladder, each on top of the one before:
+- `the report's way`: per trial and excerpt mix, normalise, `apply_model` N+1 times, mir_eval on all four stems;
+- `target only`: SDR by torchmetrics of the target alone, and the allocator's settings of `schedopt.memory`;
+- `best plain way`: repeated schedules are not run again, and the plain pass of each excerpt is remembered;
+- `ours`: the evaluator of a study, without pruning, with `[separator] optimise = true`;
+- `least possible`: the passes that ours ran, at the fastest rate of a matrix product or a convolution here.
+
+The plain ways' cost grows with the number of trials exactly: they are timed on `--plain` trials, spread over ours and
+in processes of their own, and the median is scaled; ours is timed on every trial, since what it shares depends on how
+many there are. Costs are CPU time of one core, without loading model and excerpts; `ratio` compares with the best
+plain way. `max |Δ| dB` is the largest difference of a trial's score from the report's way. `hashing %` is the part of
+our CPU time that hashing the inputs of passes takes.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import mir_eval
 import numpy as np
 import optuna
 import torch
-from demucs.apply import Model, apply_model
+from demucs.apply import Model
+from torch import Tensor
+from torchmetrics.functional.audio import signal_distortion_ratio
 
-from benchmarks._harness import fresh_process, table, write_result
-from benchmarks._models import MODELS, excerpts, operations, product_rate
+from benchmarks._harness import fresh_process, seconds_of, table, write_result
+from benchmarks._models import MODELS, excerpts, operations, peak_rate, plain_pass
 from schedopt.config import StudyConfig, make_config
 from schedopt.data import mix
 from schedopt.evaluation import Evaluator
+from schedopt.memory import keep_freed_memory
 from schedopt.refinement import Refinement
 from schedopt.schedules import Schedule
 from schedopt.search.samplers import make_sampler
 from schedopt.search.space import suggest
 from schedopt.separators import Separator
-from schedopt.store import Store
+from schedopt.store import Store, digest
 from schedopt.types import STEMS, Excerpt
-
-TARGET = "vocals"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model with the excerpts and the number of trials it is timed on; small, as it goes to another process."""
+    """A model and its excerpts; small, as it goes to another process."""
 
     name: str
     count: int
     seconds: float
-    plain_trials: int
-
-    def model(self) -> Model:
-        return MODELS[self.name]()
-
-    def excerpts(self) -> Sequence[Excerpt]:
-        return excerpts(self.count, self.seconds)
+    improved: bool = False  # the plain way with torchmetrics, the target alone, and the allocator's settings
 
 
-def config(trials: int, **sections: dict[str, Any]) -> StudyConfig:
-    return make_config({"study": {"name": "benchmark", "trials": trials}, **sections})
-
-
-def propose(settings: StudyConfig, trials: int) -> list[Schedule]:
-    """The schedules that a study with default settings tries, in its order.
+def propose(family: str, steps: int, trials: int, seed: int = 0) -> list[Schedule]:
+    """The schedules that a study of the family tries, in its order, repeated ones too.
 
     What it maximises is a smooth stand-in (a best β of 0.4 at every step), so that proposing costs no pass.
     """
-    family, resolution = settings.family(), settings.schedule.resolution
+    settings: StudyConfig = make_config(
+        {
+            "study": {"name": "benchmark", "trials": trials, "seed": seed},
+            "refinement": {"steps": steps},
+            "schedule": {"family": family},
+        }
+    )
+    made, resolution = settings.family(), settings.schedule.resolution
     study = optuna.create_study(direction="maximize", sampler=make_sampler(settings))
     schedules: list[Schedule] = []
 
     def value(trial: optuna.Trial) -> float:
-        schedules.append(family.make(suggest(trial, family, resolution), resolution))
+        schedules.append(made.make(suggest(trial, made, resolution), resolution))
         return -sum((beta - 0.4) ** 2 for beta in schedules[-1])
 
     study.optimize(value, n_trials=trials)
     return schedules
 
 
-def plain_trial(case: Case, betas: Schedule, every_step: bool) -> tuple[float, Any]:
-    """Seconds and value of one trial in the straightforward way; model and excerpts are at hand."""
-    model, music = _at_hand(case)
-    began = time.perf_counter()
-    value = np.mean([_plain_scores(model, excerpt, betas, every_step) for excerpt in music], axis=0)
-    return time.perf_counter() - began, value
-
-
 @lru_cache(maxsize=1)
 def _at_hand(case: Case) -> tuple[Model, Sequence[Excerpt]]:
-    return case.model(), case.excerpts()
+    """Model and excerpts of a process that runs a plain way."""
+    torch.set_num_threads(1)
+    if case.improved:
+        keep_freed_memory()
+    return MODELS[case.name](), excerpts(case.count, case.seconds)
 
 
-def _plain_scores(model: Model, excerpt: Excerpt, betas: Schedule, every_step: bool) -> list[float]:
-    y = mix(excerpt.references)
-    k = STEMS.index(TARGET)
-    estimates = _plain_pass(model, y)
-    scores = [_plain_sdr(excerpt, estimates, k)] if every_step else []
-    for beta in betas:
-        estimates = _plain_pass(model, (1 - beta) * y + beta * estimates[k])
-        if every_step:
-            scores.append(_plain_sdr(excerpt, estimates, k))
-    return scores if every_step else [_plain_sdr(excerpt, estimates, k)]
+def plain_trial(case: Case, betas: Schedule, target: str) -> tuple[float, float, float]:
+    """CPU time of the plain passes of a trial, CPU time of all the rest, and its value in dB."""
+    model, music = _at_hand(case)
+    first = rest = 0.0
+    scores = []
+    k = STEMS.index(target)
+    for excerpt in music:
+        began = time.process_time()
+        mixture = mix(excerpt.references)
+        estimates = plain_pass(model, mixture)
+        middle = time.process_time()
+        for beta in betas:
+            estimates = plain_pass(model, (1 - beta) * mixture + beta * estimates[k])
+        scores.append((_torchmetrics_sdr if case.improved else _mir_eval_sdr)(excerpt, estimates, k))
+        first, rest = first + middle - began, rest + time.process_time() - middle
+    return first, rest, float(np.mean(scores))
 
 
-def _plain_pass(model: Model, y: torch.Tensor) -> torch.Tensor:
-    mono = y.mean(0)
-    with torch.no_grad():
-        out = apply_model(model, ((y - mono.mean()) / (mono.std() + 1e-8))[None], shifts=0, overlap=0.25)[0]
-    estimates: torch.Tensor = out * (mono.std() + 1e-8) + mono.mean()
-    return estimates
+def _torchmetrics_sdr(excerpt: Excerpt, estimates: Tensor, k: int) -> float:
+    return float(signal_distortion_ratio(estimates[k].double(), excerpt.references[k].double()).mean())
 
 
-def _plain_sdr(excerpt: Excerpt, estimates: torch.Tensor, k: int) -> float:
+def _mir_eval_sdr(excerpt: Excerpt, estimates: Tensor, k: int) -> float:
     """SDR of stem k, channels averaged, by mir_eval on all four stems as the report does."""
     by_channel = []
     with warnings.catch_warnings():
@@ -126,70 +129,93 @@ def _plain_sdr(excerpt: Excerpt, estimates: torch.Tensor, k: int) -> float:
     return float(np.mean(by_channel))
 
 
-def compare(case: Case, separator: Separator, trials: Sequence[int], every_step: bool) -> list[dict[str, Any]]:
-    """A row for each number of trials; `separator` is the case's model."""
-    model, music = case.model(), case.excerpts()
-    schedules = propose(config(max(trials)), max(trials))
-    # Bound by the operations of the passes that no sharing saves, at the rate of a plain matrix product.
-    flops, rate = operations(model, mix(music[0].references)), product_rate(torch.device("cpu"), torch.float32)
-    # Machines are faster and slower by the minute: the plain trials lie among ours.
-    among = {round(place) for place in np.linspace(1, len(schedules), case.plain_trials)}
-    evaluator = Evaluator(separator, music, Refinement(TARGET), store=Store())
-    seconds, plain, apart, after = 0.0, [], 0.0, {}
-    with fresh_process() as process:
-        for count, betas in enumerate(schedules, 1):
-            began = time.perf_counter()
-            value = evaluator.scores(betas, every_step=every_step).mean(axis=0)
-            seconds += time.perf_counter() - began
-            if count in trials:
-                after[count] = (seconds, evaluator.passes.run)
-            if count in among:
-                took, plain_value = process.submit(plain_trial, case, betas, every_step).result()
-                plain.append(took)
-                apart = max(apart, float(np.abs(value - plain_value).max()))
-    rows = []
-    for count, (seconds, passes) in after.items():
-        plainly = float(np.mean(plain)) * count
-        rows.append(
-            {
-                "model": case.name,
-                "precision": separator.precision,
-                "scored": "every step" if every_step else "last step",
-                "trials": count,
-                "plain s": round(plainly, 1),
-                "ours s": round(seconds, 1),
-                "ratio": round(plainly / seconds, 2),
-                "plain passes": 6 * count * len(music),
-                "passes": passes,
-                "least s": round(passes * flops / rate, 1),
-                "max |Δ| dB": apart,
-            }
-        )
-        print(rows[-1], flush=True)
-    return rows
+def ladder(
+    case: Case, family: str, schedules: Sequence[Schedule], targets: Sequence[str], plain: int
+) -> list[dict[str, Any]]:
+    """The rows of one model and one list of trials, each evaluated for every target."""
+    separator = Separator.from_model(MODELS[case.name](), device="cpu", optimise=True)
+    music, store = excerpts(case.count, case.seconds), Store()
+    shared = tuple(targets) if len(targets) > 1 else ()
+    evaluators = {
+        target: Evaluator(separator, music, Refinement(target), store=store, shared_stems=shared) for target in targets
+    }
+    pairs = [(betas, target) for target in targets for betas in schedules]
+    among = {round(place) for place in np.linspace(0, len(pairs) - 1, plain)}
+    ours, apart, report, better = 0.0, 0.0, [], []
+    improved = Case(case.name, case.count, case.seconds, improved=True)
+    with fresh_process() as bare, fresh_process() as kept:
+        for number, (betas, target) in enumerate(pairs):
+            values: list[float] = []
+            evaluator = evaluators[target]
+            cpu, _ = seconds_of(
+                lambda e=evaluator, b=betas, v=values: v.append(e.scores(b, every_step=False).mean())  # type: ignore[misc]
+            )
+            ours += cpu
+            if number in among:
+                report.append(bare.submit(plain_trial, case, betas, target).result())
+                better.append(kept.submit(plain_trial, improved, betas, target).result())
+                apart = max(apart, abs(values[0] - report[-1][2]))
+    distinct, steps, count = len(set(pairs)), len(schedules[0]), len(music)
+    passes = sum(evaluator.passes.run for evaluator in evaluators.values())
+    mixture = mix(music[0].references)
+    hashing = median(seconds_of(lambda: digest(mixture))[0] for _ in range(9)) * count * len(pairs) * (steps + 1)
+    least = passes * operations(lambda: separator(mixture[None], stems=targets[:1]))
+    ways = {
+        "the report's way": (len(pairs) * (steps + 1) * count, len(pairs) * median(sum(one[:2]) for one in report)),
+        "target only": (len(pairs) * (steps + 1) * count, len(pairs) * median(sum(one[:2]) for one in better)),
+        "best plain way": (
+            (distinct * steps + 1) * count,
+            distinct * median(one[1] for one in better) + median(one[0] for one in better),
+        ),
+        "ours": (passes, ours),
+        "least possible": (passes, least / peak_rate(torch.device("cpu"), torch.float32)),
+    }
+    return [
+        {
+            "model": case.name,
+            "family": family,
+            "targets": len(targets),
+            "trials": len(pairs),
+            "distinct": distinct,
+            "way": way,
+            "passes": run,
+            "CPU s": round(cpu, 1),
+            "ratio": round(ways["best plain way"][1] / cpu, 2),
+            "hashing %": round(100 * hashing / ours, 3) if way == "ours" else None,
+            "max |Δ| dB": apart if way == "ours" else None,
+        }
+        for way, (run, cpu) in ways.items()
+    ]
+
+
+def trials_of(family: str, steps: int, count: int) -> list[Schedule]:
+    """The schedules of a study of `family`: of `free` so many distinct ones, else so many trials as they come."""
+    if family != "free":
+        return propose(family, steps, count)
+    return list(dict.fromkeys(propose(family, steps, 3 * count)))[:count]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
-    parser.add_argument("--trials", nargs="+", type=int, default=[1, 10, 100])
-    parser.add_argument("--excerpts", type=int, default=2, help="excerpts of the demo model (htdemucs size: 1)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of an excerpt")
-    parser.add_argument("--plain", type=int, default=4, help="trials on which the straightforward way is timed")
-    parser.add_argument("--scored", nargs="+", default=["last", "every"], choices=["last", "every"])
-    parser.add_argument("--precisions", nargs="+", default=["float32", "auto"])
+    parser.add_argument("--models", nargs="+", default=["demo"], choices=list(MODELS))
+    parser.add_argument("--families", nargs="+", default=["linear", "free"])
+    parser.add_argument("--targets", nargs="+", default=["vocals"], choices=STEMS)
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--excerpts", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=5.3, help="length of an excerpt")
+    parser.add_argument("--plain", type=int, default=5, help="trials on which the plain ways are timed")
     parser.add_argument("--json", type=Path, help="file of the result; default: benchmarks/results/study.json")
     options = parser.parse_args()
+    torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     rows: list[dict[str, Any]] = []
     for name in options.models:
-        case = Case(name, options.excerpts if name == "demo" else 1, options.seconds, options.plain)
-        found = [Separator.from_model(case.model(), device="cpu", precision=kind) for kind in options.precisions]
-        # What `auto` stands for may be among them already.
-        separators = {separator.precision: separator for separator in found}
-        for separator, scored in itertools.product(separators.values(), options.scored):
-            rows += compare(case, separator, options.trials, scored == "every")
-    print(table(rows))
+        case = Case(name, options.excerpts, options.seconds)
+        for family in options.families:
+            schedules = trials_of(family, options.steps, options.trials)
+            rows += ladder(case, family, schedules, options.targets, options.plain)
+            print(table(rows[-5:]), flush=True)
     write_result("study", rows, options.json)
 
 

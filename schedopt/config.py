@@ -76,7 +76,12 @@ class DataSection(Section):
     # One segment of htdemucs (7.8 s, of which the next begins after 5.85 s), a shift of up to 0.5 s included.
     excerpt: ExcerptLength = Field(5.3, description='length of an excerpt in seconds, or "track" for whole tracks')
     excerpts_per_track: int = Field(1, ge=1, le=1000, description="excerpts cut from each track")
-    tracks: int | None = Field(None, ge=1, description="at most so many tracks; 'all' for all of them")
+    tracks: int | None = Field(
+        None,
+        ge=1,
+        description='at most so many tracks; "all" for all of them',
+        json_schema_extra={"anyOf": [{"type": "integer", "minimum": 1}, {"const": "all"}], "default": "all"},
+    )
     stems: StemSums = Field(
         default_factory=dict,
         description='[data.stems] stem = ["one", "another"]: stems of the data that add up to it, replaced by it',
@@ -212,6 +217,12 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
 
     Raises:
         ConfigError: the file cannot be read, is not TOML, or holds a key or value that cannot be followed.
+
+    >>> import schedopt
+    >>> Path("doc.toml").write_text('study.name = "doc"', encoding="utf-8")
+    18
+    >>> schedopt.load_config("doc.toml", ["study.trials=9"]).study.trials
+    9
     """
     path = Path(path)
     document = _read_toml(path)
@@ -227,6 +238,11 @@ def make_config(document: Mapping[str, Any], where: str = "config", folder: Path
 
     Raises:
         ConfigError: as `load_config`.
+
+    >>> import schedopt
+    >>> schedopt.make_config({"study": {"name": "doc", "trails": 9}})
+    Traceback (most recent call last):
+    schedopt.errors.ConfigError: config: unknown key study.trails (did you mean trials?); known: name, storage, ...
     """
     try:
         config = StudyConfig.model_validate(document)
@@ -298,26 +314,3 @@ def _one_of(value: str, known: Mapping[str, Any], what: str) -> str:
     if value not in known:
         raise ValueError(f"there is no {what} {value!r}{nearest(value, known)}; there are {', '.join(known)}")
     return value
-
-
-def reference_text() -> str:
-    """Every section, key, default and meaning, as shown by `schedopt run --help`."""
-    lines = ["Study file (TOML), with defaults:"]
-    for section, field in StudyConfig.model_fields.items():
-        lines.append(f"[{section}]")
-        model: Any = field.annotation
-        for key, entry in model.model_fields.items():
-            default = entry.get_default(call_default_factory=True)
-            value = "(required)" if entry.is_required() else f"= {_toml(default)}"
-            lines.append(f"  {key} {value}  {entry.description}")
-    return "\n".join(lines)
-
-
-def _toml(value: Any) -> str:
-    if value is None:
-        return '"all"'
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "{}"
-    return f'"{value}"' if isinstance(value, str) else str(value)

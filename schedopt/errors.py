@@ -12,6 +12,7 @@ A message names the file or value and the mend. Our own mistakes are plain `asse
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 LONGEST = 1500
@@ -41,6 +42,18 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return shown(" ".join(str(error).split())) or type(error).__name__
+
+
+def require(package: str, what: str, extra: str) -> None:
+    """Raise a `ConfigError` that names the extra to install where `package`, which `what` needs, is not there."""
+    try:
+        importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise ConfigError(
+            f"{what} the package {package}: pip install '.[{extra}]' in the folder of schedopt's source"
+        ) from None
 
 
 class SchedoptError(Exception):

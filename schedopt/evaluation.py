@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -49,12 +48,6 @@ class Passes:
     def attributes(self, seconds: float) -> dict[str, float]:
         """As studies and trials keep them, with the time that they took."""
         return {"passes_run": self.run, "passes_saved": self.saved, "seconds": round(seconds, 3)}
-
-
-def refinement_of(key: Any) -> Hashable:
-    """Which refinement a score of `Store.scores` belongs to."""
-    found: Hashable = key[2]
-    return found
 
 
 @dataclass(frozen=True)

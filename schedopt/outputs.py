@@ -60,5 +60,13 @@ OUTPUTS: Registry[Output] = Registry("output", "schedopt.outputs", ScheduleError
 
 
 def register_output(output: Output) -> Output:
-    """Make an output known by its name."""
+    """Make an output known by its name.
+
+    >>> import schedopt
+    >>> def louder(total, estimate, n):
+    ...     return estimate if total is None or estimate.square().sum() > total.square().sum() else total
+    >>> _ = schedopt.register_output(schedopt.Output("doc_loudest", louder, lambda total, n: total))
+    >>> schedopt.Refinement("vocals", output="doc_loudest").output
+    'doc_loudest'
+    """
     return OUTPUTS.register(output.name, output)

@@ -6,14 +6,20 @@ an entry-point group. An installed plug-in is imported when its name is asked fo
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+import cloudpickle
 
 from schedopt.errors import SchedoptError
 from schedopt.files.explain import nearest
 
 T = TypeVar("T")
+
+_registries: dict[str, Registry[Any]] = {}
+"""All of them, by entry-point group."""
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -32,6 +38,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self.error = error
         self.added: dict[str, T] = {}
         self._own = dict(own)
+        _registries[group] = self
 
     def register(self, name: str, part: T) -> T:
         """Make `part` known under `name` in this process and in the workers that it starts.
@@ -85,3 +92,37 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len({**self._own, **self.added})
+
+
+def pickled_parts() -> bytes:
+    """The parts that were added to the registries of this process, for `add_pickled` in another one.
+
+    Functions and classes of a script or a notebook travel with their code.
+
+    Raises:
+        SchedoptError: a part cannot be pickled.
+    """
+    found: dict[tuple[str, str], bytes] = {}
+    for group, registry in _registries.items():
+        for name, part in registry.added.items():
+            try:
+                found[group, name] = cloudpickle.dumps(part)
+            except Exception as error:  # whatever the part's own code raises
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise registry.error(f"{registry.kind} {name!r} cannot be sent to worker processes: {reason}") from None
+    return pickle.dumps(found)
+
+
+def add_pickled(parts: bytes) -> None:
+    """Register what `pickled_parts` of the process that started this one returned.
+
+    Raises:
+        SchedoptError: the package of a part cannot be imported here.
+    """
+    for (group, name), part in pickle.loads(parts).items():
+        registry = _registries[group]
+        try:
+            registry.register(name, pickle.loads(part))
+        except Exception as error:  # whatever the import of foreign code raises
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise registry.error(f"{registry.kind} {name!r} cannot be used in this worker process: {reason}") from None

@@ -139,5 +139,11 @@ def rule(name: str) -> Rule:
 
 
 def register_rule(rule: Rule) -> Rule:
-    """Make a rule known by its name."""
+    """Make a rule known by its name.
+
+    >>> import schedopt
+    >>> rule = schedopt.Rule("doc_boost", lambda view: view.mixture + view.beta * view.target)
+    >>> schedopt.register_rule(rule).name, schedopt.Refinement("vocals", rule="doc_boost").rule
+    ('doc_boost', 'doc_boost')
+    """
     return RULES.register(rule.name, rule)

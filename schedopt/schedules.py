@@ -61,7 +61,7 @@ class Family:
     space: Mapping[str, Range]
     betas: Callable[[Params], Sequence[float]]
     inverse: Callable[[Schedule], dict[str, float] | None]
-    source: str
+    source: str = ""
 
     def make(self, params: Params, resolution: float = DEFAULT_RESOLUTION) -> Schedule:
         """The schedule that `params` give, clipped to [0, 1] and rounded to `resolution` (0: unrounded).
@@ -127,7 +127,12 @@ def zeros(steps: int) -> Schedule:
 
 
 def line(steps: int) -> Schedule:
-    """The authors' straight line β_n = n/N (notebook of "Progressive Inference for Music Demixing", 2025)."""
+    """The authors' straight line β_n = n/N (notebook of "Progressive Inference for Music Demixing", 2025).
+
+    >>> import schedopt
+    >>> schedopt.line(4)
+    (0.25, 0.5, 0.75, 1.0)
+    """
     return tuple(n / steps for n in range(1, steps + 1))
 
 
@@ -274,7 +279,17 @@ FAMILIES: Registry[Callable[[int], Family]] = Registry("family", "schedopt.famil
 
 
 def register_family(name: str, make: Callable[[int], Family]) -> Callable[[int], Family]:
-    """Make a family known by its name: a function from the number of steps to the `Family`."""
+    """Make a family known by its name: a function from the number of steps to the `Family`.
+
+    >>> import schedopt
+    >>> def flat(steps: int) -> schedopt.Family:
+    ...     space = {"beta": schedopt.Range(0.0, 1.0, is_beta=True)}
+    ...     betas = lambda params: [params["beta"]] * steps
+    ...     return schedopt.Family("doc_flat", steps, space, betas, lambda schedule: None)
+    >>> _ = schedopt.register_family("doc_flat", flat)
+    >>> schedopt.family("doc_flat", 3).make({"beta": 0.5})
+    (0.5, 0.5, 0.5)
+    """
     return FAMILIES.register(name, make)
 
 
@@ -285,6 +300,10 @@ def family(name: str, steps: int, *, monotone: bool = False) -> Family:
 
     Raises:
         ScheduleError: the name is not known, there is no step, or `monotone` does not suit the family.
+
+    >>> import schedopt
+    >>> schedopt.family("linear", 3).make({"start": 0.2, "end": 0.6})
+    (0.2, 0.4, 0.6)
     """
     make = FAMILIES.find(name)
     if steps < 1:

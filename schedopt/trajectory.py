@@ -147,7 +147,14 @@ def trajectories(
 
 
 def refine(separator: RunsPasses, scene: Scene, betas: Schedule, refinement: Refinement) -> Iterator[Tensor]:
-    """The target's estimate after step 0, 1 … N of one scene: N+1 tensors (channels, samples); see `trajectories`."""
+    """The target's estimate after step 0, 1 … N of one scene: N+1 tensors (channels, samples); see `trajectories`.
+
+    >>> import schedopt, torch
+    >>> separator = schedopt.load_separator("demo", device="cpu")
+    >>> scene = schedopt.Scene(0.1 * torch.randn(2, 22050, generator=torch.Generator().manual_seed(0)))
+    >>> [one.shape for one in schedopt.refine(separator, scene, (0.5,), schedopt.Refinement("bass"))]
+    [torch.Size([2, 22050]), torch.Size([2, 22050])]
+    """
     for (state,) in trajectories(separator, [scene], betas, refinement):
         yield state.output()
 

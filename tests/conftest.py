@@ -9,8 +9,6 @@ import optuna
 import pytest
 import torch
 
-from tests.system_parts import install_missing
-
 # Nothing in a test may reach out; a cache that a test makes is found without the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -18,9 +16,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 def pytest_sessionstart(session: pytest.Session) -> None:
     # A shell that starts the tests in the background has Ctrl-C ignored, and so would every command that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # With several test processes the first one installs for all, before the others start.
-    if not hasattr(session.config, "workerinput"):
-        install_missing()
 
 
 @pytest.fixture(autouse=True)

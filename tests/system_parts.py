@@ -1,6 +1,7 @@
-"""System programs that tests need, installed where that is possible (root and apt), else named loudly.
+"""System programs that the tests need; `python3 tests/system_parts.py` installs what is missing (Debian, Ubuntu).
 
-A missing part never skips a test: the tests that need it fail and say what to install.
+Needs root, or sudo without a password, and the standard library alone. It ends with exit code 1 where a part is still
+missing: the tests that need it then fail and name it; none is skipped.
 """
 
 from __future__ import annotations
@@ -25,20 +26,39 @@ def find_program(name: str) -> Path | None:
     return hidden[-1] if hidden else None
 
 
-def install_missing() -> None:
-    """Install the packages whose programs are not there; say so on stderr, whatever comes of it."""
-    missing = [package for program, package in PARTS.items() if find_program(program) is None]
-    if not missing:
-        return
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        print(f"MISSING for the tests: install {' '.join(missing)}", file=sys.stderr)
-        return
-    print(f"installing for the tests: {' '.join(missing)}", file=sys.stderr)
+def missing_packages() -> list[str]:
+    return [package for program, package in PARTS.items() if find_program(program) is None]
+
+
+def install(packages: list[str]) -> str:
+    """Install Debian packages; why that failed, or nothing."""
+    if shutil.which("apt-get") is None:
+        return "there is no apt-get here"
+    first = [] if os.geteuid() == 0 else ["sudo", "-n"]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (
-        ["apt-get", "update", "-qq"],
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing],
-    ):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *packages]):
+        command = [*first, "apt-get", *arguments]
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            return "neither root nor sudo"
         if done.returncode:
-            print(f"{' '.join(command)} failed: {done.stderr.strip()[-300:]}", file=sys.stderr)
+            return f"{' '.join(command)}: {done.stderr.strip()[-300:]}"
+    return ""
+
+
+def main() -> int:
+    wanted = missing_packages()
+    if not wanted:
+        print("system parts: all there")
+        return 0
+    print(f"system parts: installing {' '.join(wanted)}", flush=True)
+    failure = install(wanted)
+    still = missing_packages()
+    if still:
+        print(f"system parts: MISSING {' '.join(still)} ({failure or 'not in the packages'})", file=sys.stderr)
+    return 1 if still else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

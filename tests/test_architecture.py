@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import schedopt
-
 PACKAGE = Path(__file__).parents[1] / "schedopt"
 
 LAYERS = (
@@ -73,14 +71,6 @@ def test_imports_point_down(path: Path) -> None:
     assert room in RANK, f"{room} has no layer: give it one"
     for other in imported_rooms(path):
         assert other == room or RANK[other] < RANK[room], f"{path.name} ({room}) imports {other}"
-
-
-def test_public_names_are_there() -> None:
-    assert set(schedopt.__all__) == set(schedopt._HOME)
-    for name in schedopt.__all__:
-        assert getattr(schedopt, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'runn'"):
-        _ = schedopt.runn
 
 
 def test_files_stay_rooms_of_one_purpose() -> None:

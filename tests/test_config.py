@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from schedopt.config import StudyConfig, load_config, make_config, reference_text
+from schedopt.cli._study_file import reference_text
+from schedopt.config import StudyConfig, load_config, make_config
 from schedopt.errors import ConfigError
 
 STUDIES = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))

@@ -34,6 +34,7 @@ DOCUMENTS = sorted(
 NOT_RUN = {
     r"python3 -m venv": "makes an environment; .ci/run does it with the README's very words",
     r"pip install": "as above",
+    r"python3 tests/system_parts\.py": "as above",
     r"(SCHEDOPT_FUZZ=\d+ )?python -m pytest": "this is it",
     r"make": "the Makefile's targets are the commands that are run here",
     r"schedopt dashboard STUDY": "serves until Ctrl-C; tests/view/dashboard/test_server.py runs it",

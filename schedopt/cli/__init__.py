@@ -27,6 +27,7 @@ from schedopt.cli._streams import tolerant_streams
 from schedopt.errors import SchedoptError, reason, shortened, shown
 
 COMMANDS = {
+    "init": ("schedopt.cli.init", "Write a study file for your music and model, with a comment on every key."),
     "run": ("schedopt.cli.study", "Launch or resume the study of a study file."),
     "status": ("schedopt.cli.study", "Show the studies of a file or storage: trials, best, gain, passes."),
     "dashboard": ("schedopt.cli.dashboard", "Serve Optuna's dashboard with our figures, notes and audio."),
@@ -92,7 +93,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Tells at once that work begins: to load PyTorch takes seconds."""
-        silent = {"-h", "--help", "-q", "--quiet"} & set(args)
+        silent = {"-h", "--help", "-q", "--quiet", "--schema"} & set(args)
         if args[0] in WORKING and not silent and "torch" not in sys.modules:
             click.echo(f"note: schedopt {args[0]}: loading PyTorch", err=True)
         return super().resolve_command(ctx, args)

@@ -19,8 +19,10 @@ Command = Callable[..., Any]
 def _writable(_: click.Context, __: click.Parameter, folder: Path | None) -> Path | None:
     """The folder, once it is known that files can be written there: the work before it may take hours."""
     if folder is not None:
+        from schedopt.errors import require
         from schedopt.files.writing import check_writable
 
+        require("plotly", "figures need", "report")
         check_writable(folder / "figure")
     return folder
 
@@ -50,7 +52,7 @@ def figures(command: Command) -> Command:
         default="html",
         show_default=True,
         callback=_drawable,
-        help="Images need pip install 'schedopt[images]' and Chrome or Chromium.",
+        help="Images need pip install '.[images]' and Chrome or Chromium.",
     )
     decorated: Command = where(style(command))
     return decorated

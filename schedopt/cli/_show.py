@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from schedopt.files.writing import json_text
-from schedopt.search.study import Summary
+
+Command = Callable[..., Any]
 
 PIPE_WIDTH = 200
 """Columns that a table may take in a file or a pipe; a terminal says its own width."""
-
-PLAIN_EVERY = 10
-"""Without a terminal, a line of progress is printed after so many trials, unless told otherwise."""
 
 
 def print_json(document: Any) -> None:
     """The one JSON document of a command called with `--json`."""
     click.echo(json_text(document, sys.stdout.encoding or "utf-8"), nl=False)
+
+
+def schema_option(schema: Callable[[], Any], what: str) -> Callable[[Command], Command]:
+    """The option `--schema` of a command: prints the JSON schema of `what` and nothing else."""
+
+    def show(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+        if wanted:
+            print_json(schema())
+            ctx.exit()
+
+    text = f"Print the JSON schema of {what}, and nothing else."
+    return click.option("--schema", is_flag=True, is_eager=True, expose_value=False, callback=show, help=text)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
@@ -40,14 +46,14 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str
     console = Console(soft_wrap=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
+    wanted = console.measure(table, options=console.options.update(width=10_000)).maximum
+    if wanted > console.width:
+        click.echo(
+            f"note: this table has {wanted} columns and the terminal {console.width}: widen it, or scroll sideways with"
+            " | less -S",
+            err=True,
+        )
     console.print(table)
-
-
-def db(value: float | None, *, sign: bool = False) -> str:
-    """A level or gain in dB with two (gains: three) decimals; a dash where there is none."""
-    if value is None:
-        return "–"
-    return f"{value:+.3f} dB" if sign else f"{value:.2f} dB"
 
 
 def betas(values: Sequence[float]) -> str:
@@ -68,73 +74,3 @@ def show_notes(*, quiet: bool = False) -> None:
     if not any(isinstance(handler, Notes) for handler in logger.handlers):
         logger.addHandler(Notes())
         logger.propagate = False
-
-
-class ProgressBars:
-    """A watcher of `schedopt.workers.run`: a bar for the trials of all workers, one for the excerpts of the trial.
-
-    Counts, the best trial and passes a second come from the study, so they cover every process that works on it.
-    """
-
-    def __init__(self, every: int = PLAIN_EVERY) -> None:
-        """`every`: a line is printed after so many trials, in a terminal only for 1; 0: nothing is shown."""
-        self.console = Console(stderr=True)
-        self.every = every
-        self._began, self._passes_before = 0.0, 0
-        self.bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        self.state = Text(overflow="ellipsis", no_wrap=True)
-        # A line of its own, since beside the bars it would not fit into 80 columns.
-        self.live = Live(Group(self.bars, self.state), console=self.console, auto_refresh=True)
-        self._trials: TaskID | None = None
-        self._excerpts: TaskID | None = None
-        self._total = 0
-        self._printed = 0
-
-    def __enter__(self) -> ProgressBars:
-        if self.console.is_terminal and self.every:
-            self.live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.live.stop()
-
-    def study(self, summary: Summary, trials: int) -> None:
-        for bar in (self._trials, self._excerpts):
-            if bar is not None:
-                self.bars.remove_task(bar)
-        self._total, self._printed = trials, summary.finished
-        self._trials = self.bars.add_task(summary.study, total=trials, completed=summary.finished)
-        # Several workers have no "this trial": the bar shows with the first excerpt that is reported.
-        self._excerpts = self.bars.add_task("excerpts of this trial", total=1, visible=False)
-        self._began, self._passes_before = time.monotonic(), summary.passes_run
-        if not self.console.is_terminal and self.every and summary.finished < trials:
-            click.echo(f"{summary.study}: {summary.finished} of {trials} trials finished", err=True)
-
-    def excerpt(self, done: int, total: int) -> None:
-        if self._excerpts is not None:
-            self.bars.update(self._excerpts, completed=done, total=total, visible=True)
-
-    def trial(self, summary: Summary) -> None:
-        assert self._trials is not None
-        note = self._note(summary)
-        self.bars.update(self._trials, completed=summary.finished)
-        self.state.plain = note
-        live = self.console.is_terminal and self.every != 1
-        if self.every and not live and summary.finished // self.every > self._printed // self.every:
-            self._printed = summary.finished
-            line = Text(f"{summary.study}: {summary.finished} of {self._total} trials, {note}")
-            self.console.print(line, soft_wrap=True)  # above the bars, where there are any
-
-    def _note(self, summary: Summary) -> str:
-        parts = [f"{summary.pruned} pruned, {summary.failed} failed"]
-        if summary.best:
-            parts.append(f"best {db(summary.best.value)} ({db(summary.best.gain, sign=True)})")
-        passes, seconds = summary.passes_run - self._passes_before, time.monotonic() - self._began
-        if passes > 0 and seconds > 0:
-            parts.append(f"{passes / seconds:.1f} passes/s")
-        return ", ".join(parts)

@@ -43,7 +43,11 @@ class Output:
             raise AttributeError(name)
         return getattr(self._stream, name)
 
-    def write(self, text: str) -> int:
+    def write(self, text: str | bytes) -> int:
+        if isinstance(text, bytes):  # click's shell completion
+            if not text:  # how click finds out whether it may encode by itself
+                raise TypeError("this is a stream of text")
+            text = text.decode()
         self._attempt(lambda: self._stream.write(encodable(text, self._stream.encoding)))
         return len(text)
 

@@ -9,13 +9,14 @@ import click
 from schedopt.cli import _show
 from schedopt.cli._figures import figures
 from schedopt.cli._figures import write as write_figures
-from schedopt.cli._paths import PATH, Number
-from schedopt.config import load_config
+from schedopt.cli._paths import PATH, WORD, Number
+from schedopt.config import StudyConfig, load_config
 from schedopt.errors import ConfigError
 from schedopt.files.benchmark_file import load_benchmark
 from schedopt.files.schedule_file import SUFFIX
 from schedopt.files.writing import check_writable, write_text
-from schedopt.search.export import default_path
+from schedopt.search.export import default_path, load_study
+from schedopt.search.study import config_of
 from schedopt.storage.faults import quiet_optuna
 from schedopt.storage.opening import open_storage
 from schedopt.view.report import benchmark_page, render, study_page
@@ -26,7 +27,7 @@ REPORT_SUFFIX = ".report.html"
 
 
 @click.command()
-@click.argument("file", metavar="STUDY.toml|BENCHMARK.json", type=PATH)
+@click.argument("file", metavar="[STUDY.toml|BENCHMARK.json]", required=False, type=PATH)
 @click.option(
     "-o",
     "--output",
@@ -41,23 +42,25 @@ REPORT_SUFFIX = ".report.html"
     show_default=True,
     help="Seconds of each clip of the best, median and worst track; 0: no audio, so no pass is run.",
 )
-@click.option("--storage", metavar="URL", help="Override study.storage of a study file.")
+@click.option("--storage", type=WORD, metavar="URL", help="Override study.storage of a study file.")
+@click.option("--study", type=WORD, metavar="NAME", help="This study of the --storage; no study file is needed.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the study file."
 )
 @click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
 @figures
 def report(
-    file: Path,
+    file: Path | None,
     output: Path | None,
     seconds: float,
     storage: str | None,
+    study: str | None,
     overrides: tuple[str, ...],
     trust_pickle: bool,
     folder: Path | None,
     style: str,
 ) -> None:
-    """Write a report of a study (its file) or of a benchmark (the JSON of `schedopt benchmark -o`).
+    """Write a report of a study (its file, or its NAME in a storage) or of a benchmark (`schedopt benchmark -o`).
 
     One HTML file with tables, figures, settings and short audio, readable without a network. Clips are computed anew
     (float32); where model or music are away, the report says so and has none.
@@ -66,8 +69,13 @@ def report(
     audio = Audio(seconds, trust_pickle)
     if output is not None:
         check_writable(output)
-    if file.suffix.lower() == ".toml":
-        page, default = _study(file, storage, overrides, audio)
+    if file is None or study is not None:
+        if file is not None or storage is None or study is None or overrides:
+            raise click.UsageError("give a study file or a benchmark, or --storage URL and --study NAME")
+        page, default = _named_study(storage, study, audio)
+    elif file.suffix.lower() == ".toml":
+        storages = [] if storage is None else [f"study.storage={storage}"]
+        page, default = _study(load_config(file, [*overrides, *storages]), audio)
     elif storage is not None or overrides:
         raise ConfigError(f"{file}: --storage and --set belong to a study file (.toml)")
     else:
@@ -91,9 +99,11 @@ def report(
     )
 
 
-def _study(file: Path, storage: str | None, overrides: tuple[str, ...], audio: Audio) -> tuple[Page, Path]:
-    named = [] if storage is None else [f"study.storage={storage}"]
-    config = load_config(file, [*overrides, *named])
+def _named_study(url: str, name: str, audio: Audio) -> tuple[Page, Path]:
+    return _study(config_of(load_study(open_storage(url, read_only=True), name, url), url), audio)
+
+
+def _study(config: StudyConfig, audio: Audio) -> tuple[Page, Path]:
     with quiet_optuna():
         page = study_page(config, open_storage(config.study.storage, read_only=True), audio)
     schedule = default_path(config)

@@ -13,15 +13,21 @@ from schedopt.cli import _show
 from schedopt.cli._paths import PATH, WORD, Number
 from schedopt.errors import shown
 from schedopt.files.presets import open_schedule
-from schedopt.files.schedule_file import SEGMENT_RANGE, Entry, ScheduleFile, check_separator
-from schedopt.separators import Separator, load_separator
+from schedopt.files.schedule_file import SEGMENT_RANGE, Entry, check_separator
 from schedopt.songs import Encoding, Options, Position, Result, Template, count_passes, find_songs, separate_songs
 from schedopt.songs.batch import OtherMethod
 from schedopt.songs.naming import DEFAULT
+from schedopt.songs.schedule import load_separator_of
 from schedopt.songs.writing import Clip
 
 MODEL = "htdemucs"
 """Without a schedule: what the `demucs` command takes."""
+
+TOY = "demo"
+TOY_NOTE = (
+    "this schedule belongs to the bundled toy model, which has learned generated songs only and is for trying things"
+    " out; for real songs search one for a real model (schedopt init --model htdemucs), or leave out --schedule"
+)
 
 
 @click.command()
@@ -104,9 +110,18 @@ def separate(
     if flac and float32:
         raise click.UsageError("--flac and --float32: FLAC has no float samples; take --int24")
     file = None if schedule_name is None else open_schedule(schedule_name)
+    if file is not None and file.model.model == TOY and model in (None, TOY):
+        click.echo(f"note: {TOY_NOTE}", err=True)
     found = find_songs(songs)
     template = Template(filename)
-    separator = _separator(file, model, device, overlap, segment, trust_pickle=trust_pickle)
+    separator = load_separator_of(
+        file,
+        model or (MODEL if file is None else file.model.model),
+        device=device,
+        overlap=overlap,
+        segment=segment,
+        trust_pickle=trust_pickle,
+    )
     if file is not None:
         check_separator(file, separator, str(schedule_name), "-n")
     options = Options(
@@ -127,31 +142,6 @@ def separate(
             results.append(result)
             bar.finished(result, quiet=as_json)
     return _end(results, as_json=as_json)
-
-
-def _separator(
-    file: ScheduleFile | None,
-    model: str | None,
-    device: str,
-    overlap: float | None,
-    segment: float | None,
-    *,
-    trust_pickle: bool,
-) -> Separator:
-    """The model in the settings asked for, else in the schedule's, else in demucs'."""
-    searched = None if file is None else file.model
-    if searched is not None:
-        overlap = searched.overlap if overlap is None else overlap
-        segment = searched.segment if segment is None and searched.segment != "model" else segment
-    return load_separator(
-        model or (MODEL if searched is None else searched.model),
-        device=device,
-        precision="float32",
-        overlap=0.25 if overlap is None else overlap,
-        segment=segment,
-        stems={} if searched is None else searched.stems,
-        trust_pickle=trust_pickle,
-    )
 
 
 def _end(results: Sequence[Result], *, as_json: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,16 @@ import optuna
 
 from schedopt.cli import _show
 from schedopt.cli._paths import PATH, WORD
-from schedopt.config import StudyConfig, load_config, reference_text
+from schedopt.cli._study_file import reference_text, study_schema
+from schedopt.config import StudyConfig, load_config
 from schedopt.errors import StudyError
 from schedopt.files.schedule_file import ScheduleFile, json_schema
 from schedopt.files.writing import check_writable, write_text
 from schedopt.search import export as exports
+from schedopt.search.estimate import Estimate, estimate
 from schedopt.search.provenance import differing, lines, provenance
 from schedopt.search.study import Summary, study_name, summarize
+from schedopt.search.watcher import PLAIN_EVERY, ProgressBars, db
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown
 from schedopt.workers.run import grid_used_up
@@ -41,6 +45,10 @@ def _config(path: Path, overrides: tuple[str, ...], **keys: object) -> StudyConf
 
 @click.command(epilog="\b\n" + reference_text())
 @STUDY_FILE
+@_show.schema_option(study_schema, "study files")
+@click.option(
+    "--dry-run", is_flag=True, help="Only show what the study would cost: tracks, passes, time, disk, memory."
+)
 @click.option("--trials", type=click.IntRange(min=1), help="Finished trials to reach, over all runs.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that search at the same time.")
 @STORAGE
@@ -57,6 +65,7 @@ def _config(path: Path, overrides: tuple[str, ...], **keys: object) -> StudyConf
 @AS_JSON
 def run(
     study_file: Path,
+    dry_run: bool,
     trials: int | None,
     workers: int | None,
     storage: str | None,
@@ -76,6 +85,9 @@ def run(
         raise click.UsageError("-q and -v: choose one")
     _show.show_notes(quiet=quiet)
     config = _config(study_file, overrides, trials=trials, workers=workers, storage=storage)
+    if dry_run:
+        _print_estimate(estimate(config, trust_pickle=trust_pickle), as_json=as_json)
+        return
     written = exports.default_path(config) if exports.is_exportable(config) else None
     if written is not None:
         try:
@@ -83,8 +95,8 @@ def run(
         except StudyError:
             open_storage(config.study.storage)  # what ails the storage, often the same, is named first
             raise
-    with _show.ProgressBars(0 if quiet else 1 if verbose else _show.PLAIN_EVERY) as bars:
-        summaries = run_study(config, trust_pickle=trust_pickle, watcher=bars, dask=dask)
+    with ProgressBars(0 if quiet else 1 if verbose else PLAIN_EVERY) as bars:
+        summaries = run_study(config, trust_pickle=trust_pickle, progress=bars, dask=dask)
     if written is not None:
         complete = all(summary.best for summary in summaries)
         stored = open_storage(config.study.storage, read_only=True) if complete else None
@@ -102,6 +114,14 @@ def run(
             raise StudyError(grid_used_up(config, summary))
 
 
+def _print_estimate(found: Estimate, *, as_json: bool) -> None:
+    if as_json:
+        _show.print_json(dataclasses.asdict(found))
+        return
+    for name, value in found.rows():
+        click.echo(f"{name:<26} {value}")
+
+
 def _print_summary(summary: Summary, trials: int) -> None:
     state = "complete" if summary.finished >= trials else "not complete"
     click.echo(
@@ -116,9 +136,9 @@ def _print_summary(summary: Summary, trials: int) -> None:
     rows = [
         ("best schedule β", _show.betas(best.betas)),
         ("found by trial", str(best.number)),
-        ("score on the search excerpts", _show.db(best.value)),
-        ("gain over one pass (uniform baseline)", _show.db(best.gain, sign=True)),
-        ("gain over the authors' line n/N", _show.db(line_gain, sign=True)),
+        ("score on the search excerpts", db(best.value)),
+        ("gain over one pass (uniform baseline)", db(best.gain, sign=True)),
+        ("gain over the authors' line n/N", db(line_gain, sign=True)),
         ("passes run (saved)", f"{summary.passes_run} ({summary.passes_saved})"),
         ("time computing", f"{summary.seconds:.0f} s"),
     ]
@@ -127,10 +147,7 @@ def _print_summary(summary: Summary, trials: int) -> None:
     if summary.front:
         _show.print_table(
             ("passes", "score", "gain", "β"),
-            [
-                (str(t.passes), _show.db(t.value), _show.db(t.gain, sign=True), _show.betas(t.betas))
-                for t in summary.front
-            ],
+            [(str(t.passes), db(t.value), db(t.gain, sign=True), _show.betas(t.betas)) for t in summary.front],
             "what one more pass buys",
         )
 
@@ -199,8 +216,8 @@ def _status_row(summary: Summary) -> tuple[str, ...]:
     return (
         f"{summary.study} (not made by schedopt)" if summary.foreign else summary.study,
         *(str(n) for n in (summary.complete, summary.pruned, summary.failed, summary.running)),
-        _show.db(best.value if best else None),
-        _show.db(best.gain if best else None, sign=True),
+        db(best.value if best else None),
+        db(best.gain if best else None, sign=True),
         str(summary.passes_run),
         str(summary.passes_saved),
     )
@@ -209,23 +226,10 @@ def _status_row(summary: Summary) -> tuple[str, ...]:
 FORMATS: dict[str, Any] = {"json": exports.as_json, "csv": exports.as_csv}
 
 
-def _print_schema(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        _show.print_json(json_schema())
-        ctx.exit()
-
-
 @click.command()
 @click.argument("study_file", metavar="[STUDY.toml]", required=False, type=PATH)
 @click.option("-o", "--output", type=PATH, help="File to write; default: stdout.")
-@click.option(
-    "--schema",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_schema,
-    help="Print the JSON schema of schedule files, and nothing else.",
-)
+@_show.schema_option(json_schema, "schedule files")
 @click.option("--format", "style", type=click.Choice(list(FORMATS)), default="json", show_default=True)
 @STORAGE
 @click.option("--study", type=WORD, metavar="NAME", help="This study of the --storage; no study file is needed.")

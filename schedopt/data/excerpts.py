@@ -79,6 +79,11 @@ def cut_excerpts(
 
     Raises:
         DataError: if the length is not usable or no track is left.
+
+    >>> import schedopt
+    >>> (excerpt,) = schedopt.cut_excerpts(schedopt.load_tracks("demo", "search", 1), 0.5)
+    >>> excerpt.references.shape, "drums" in excerpt.audible
+    (torch.Size([4, 2, 22050]), True)
     """
     if seconds != "track" and not (math.isfinite(seconds) and round(seconds * SAMPLE_RATE) >= SLOT):
         raise DataError(f"an excerpt must last at least 0.1 s, got {seconds} s")

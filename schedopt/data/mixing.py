@@ -20,6 +20,10 @@ def mix(references: torch.Tensor, gains: Sequence[float] | None = None) -> torch
 
     Raises:
         DataError: if there is not one finite gain a stem.
+
+    >>> import schedopt, torch
+    >>> schedopt.mix(torch.ones(4, 2, 3), [1, 1, 1, 0.5])[0].tolist()
+    [3.5, 3.5, 3.5]
     """
     assert references.ndim == 3, f"references are (stems, channels, samples), got {tuple(references.shape)}"
     if gains is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Strict
+from pydantic import AfterValidator, BeforeValidator, Strict, WithJsonSchema
 
 from schedopt.data.stems import add_up
 from schedopt.errors import DataError
@@ -54,6 +54,10 @@ def _targets(value: Any) -> str | tuple[str, ...]:
 Stem = Annotated[str, AfterValidator(_stem)]
 Stems = Annotated[tuple[Stem, ...], Strict(False)]
 # Checked before, since a union's errors name its members beside the key.
-ExcerptLength = Annotated[float | Literal["track"], BeforeValidator(_excerpt)]
+ExcerptLength = Annotated[
+    float | Literal["track"],
+    BeforeValidator(_excerpt),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0.1, "maximum": 600}, {"const": "track"}]}),
+]
 Targets = Annotated[str | Stems, BeforeValidator(_targets)]
 StemSums = Annotated[dict[Stem, Stems], AfterValidator(_sums)]

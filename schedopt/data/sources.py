@@ -36,6 +36,11 @@ def load_tracks(
 
     Raises:
         DataError: if the source cannot be used or holds no track for this side.
+
+    >>> import schedopt
+    >>> (track,) = schedopt.load_tracks("demo", "search", 1)
+    >>> track.read(0.0, 1.0).shape
+    torch.Size([4, 2, 44100])
     """
     assert split in get_args(Split), f"not a split: {split!r}"
     if limit is not None and limit < 1:

@@ -73,7 +73,15 @@ METRICS: Registry[Metric] = Registry("metric", "schedopt.metrics", ConfigError, 
 
 
 def register_metric(metric: Metric) -> Metric:
-    """Make a metric known by its name."""
+    """Make a metric known by its name.
+
+    >>> import schedopt, torch
+    >>> def prepare(truth: schedopt.Truth):
+    ...     return lambda estimates: -(estimates - truth.reference).double().abs().mean(dim=(-2, -1))
+    >>> _ = schedopt.register_metric(schedopt.Metric("doc_mae", "MAE", "error, negated", prepare, unit=""))
+    >>> schedopt.scorer("doc_mae", torch.zeros(1, 4))(torch.ones(1, 4)).item()
+    -1.0
+    """
     return METRICS.register(metric.name, metric)
 
 
@@ -96,6 +104,11 @@ def scorer(
         keep_transform: that of `PreparedReference`.
 
     Raises `ConfigError` on an unknown metric and `DataError` on a reference that cannot be scored against.
+
+    >>> import schedopt, torch
+    >>> score = schedopt.scorer("snr", torch.tensor([[1.0, -1.0]]))
+    >>> score(torch.tensor([[[0.5, -0.5]], [[0.9, -0.9]]])).round(decimals=2).tolist()
+    [6.02, 20.0]
     """
     if reference is None:
         if references is None:

@@ -49,6 +49,11 @@ def sdr(reference: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
 
     reference: (…, channels, samples); estimate: the same, or with further leading axes. To score many estimates of one
     reference, keep a `PreparedReference`. Raises `DataError` on a silent reference or shapes that differ.
+
+    >>> import schedopt, torch
+    >>> noise = torch.randn(2, 2, 4000, generator=torch.Generator().manual_seed(0))
+    >>> 9 < schedopt.sdr(noise[0], 0.3 * noise[0] + 0.1 * noise[1]).item() < 11
+    True
     """
     return PreparedReference(reference, keep_transform=False).sdr(estimate)
 

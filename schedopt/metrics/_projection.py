@@ -42,6 +42,10 @@ def si_sdr(reference: Tensor, estimate: Tensor) -> Tensor:
     reference: (…, channels, samples); estimate: the same, or with further leading axes. Means are not removed, as in
     torchmetrics' default (`zero_mean=False`), with which the authors' table was made. Raises `DataError` on a silent
     reference or shapes that differ.
+
+    >>> import schedopt, torch
+    >>> round(schedopt.si_sdr(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[0.5, 0.5, 0.1]])).item(), 2)
+    16.99
     """
     return _si_sdr(Truth(reference))(estimate)
 

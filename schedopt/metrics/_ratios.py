@@ -26,6 +26,10 @@ def snr(reference: Tensor, estimate: Tensor) -> Tensor:
     reference: (…, channels, samples); estimate: the same, or with further leading axes. Returns dB, (leading axes,)
     float64. A silent estimate keeps the 0 dB that the formula gives it. Raises `DataError` on a silent reference or
     shapes that differ.
+
+    >>> import schedopt, torch
+    >>> round(schedopt.snr(torch.tensor([[1.0, -1.0]]), torch.tensor([[0.5, -0.5]])).item(), 2)
+    6.02
     """
     return _prepare(Truth(reference), pooled=False)(estimate)
 

@@ -112,14 +112,6 @@ class Objective:
         scores = [evaluator.scores(betas) for evaluator in self.evaluators]
         return self._outcome(scores, [evaluator.tracks for evaluator in self.evaluators])
 
-    def rehearse(self, schedules: Sequence[Schedule], units: Sequence[int]) -> None:
-        """Score `schedules` on some of the excerpts, so that the store has these scores."""
-        for count, unit in enumerate(units, 1):
-            for betas in schedules:
-                self._score_unit(unit, betas, [{} for _ in self.evaluators])
-            if self.on_excerpt is not None:
-                self.on_excerpt(count, len(units))
-
     def passes(self) -> Passes:
         """Passes of all evaluators so far."""
         parts = [evaluator.passes for evaluator in self.evaluators]

@@ -24,8 +24,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 import schedopt
-from schedopt.config import StudyConfig
-from schedopt.errors import StudyError
+from schedopt.config import StudyConfig, make_config
+from schedopt.errors import ConfigError, StudyError
 from schedopt.search.selection import chosen
 from schedopt.separators import Separator
 from schedopt.types import Excerpt
@@ -105,22 +105,52 @@ def create_or_load(
         pruner=pruner,
         load_if_exists=True,
     )
-    stored = study.user_attrs
-    if "schedopt" not in stored:
-        if study.get_trials(deepcopy=False):
-            raise StudyError(f"study {name}: it was not made by schedopt; choose another study.name")
-        # The mark goes last: a study that was cut off while it was made is simply made again.
-        for key, value in {**wanted, "versions": versions(), "schedopt": FORMAT}.items():
-            study.set_user_attr(key, value)
-        name_metrics(study)
-        return study
-    check_same(study, wanted)
+    if "schedopt" not in study.user_attrs and study.get_trials(deepcopy=False):
+        raise StudyError(f"study {name}: it was not made by schedopt; choose another study.name")
+    describe(study, wanted)
     return study
+
+
+def describe(study: optuna.Study, wanted: Mapping[str, Any]) -> None:
+    """Keep in `study` what it is (see `identity`), or check that it is this.
+
+    Raises:
+        StudyError: it is another study of ours; the message holds the differing lines.
+    """
+    if "schedopt" in study.user_attrs:
+        check_same(study, wanted)
+        return
+    # The mark goes last: a study that was cut off while it was made is simply made again.
+    for key, value in {**wanted, "versions": versions(), "schedopt": FORMAT}.items():
+        study.set_user_attr(key, value)
+    name_metrics(study)
 
 
 def is_ours(study: optuna.Study) -> bool:
     """Whether schedopt made the study: other programs may keep theirs in the same database."""
     return "schedopt" in study.user_attrs and isinstance(study.user_attrs.get("config"), Mapping)
+
+
+def config_of(study: optuna.Study, url: str) -> StudyConfig:
+    """The study file that `study` of ours was made by, as it is kept in the storage behind `url`.
+
+    Sampler and pruner are the defaults: those of a study that a program made are not in any file.
+
+    Raises:
+        StudyError: schedopt did not make the study, or its attributes were changed.
+    """
+    if not is_ours(study):
+        raise StudyError(f"study {study.study_name}: it was not made by schedopt")
+    stored = study.user_attrs["config"]
+    try:
+        search = {
+            key: value for key, value in stored["search"].items() if key.split("_")[0] not in ("sampler", "pruner")
+        }
+        named = {**stored["study"], "name": study.study_name, "storage": url}
+        return make_config({**stored, "search": search, "study": named})
+    except (ConfigError, KeyError, TypeError, AttributeError) as error:
+        said = " ".join(str(error).split())
+        raise StudyError(f"study {study.study_name}: its attributes are not as schedopt wrote them: {said}") from None
 
 
 def name_metrics(study: optuna.Study) -> None:

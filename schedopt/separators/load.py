@@ -53,6 +53,10 @@ def load_separator(
 
     Raises:
         SeparatorError: one line on what is missing, broken or not allowed.
+
+    >>> import schedopt
+    >>> schedopt.load_separator("demo", device="cpu").stems
+    ('drums', 'bass', 'other', 'vocals')
     """
     resolve_precision(precision, resolve_device(device))  # before anything is fetched
     if model.startswith(PREFIX):

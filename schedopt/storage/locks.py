@@ -50,7 +50,7 @@ def start_lock(storage: BaseStorage, study: str) -> Iterator[Callable[[], None]]
     """
     inner = backend(storage)
     with contextlib.ExitStack() as stack:
-        kind = inner.engine.dialect.name
+        kind = inner.engine.dialect.name if isinstance(inner, RDBStorage) else ""
         if kind == "sqlite":
             stack.enter_context(file_lock(Path(str(inner.engine.url.database))))
         elif kind in ("postgresql", "mysql", "mariadb"):

@@ -158,7 +158,9 @@ def _opened(url: URL, engine_kwargs: Mapping[str, Any], *, skip_table_creation: 
     try:
         return retried(_connect, url)(url, engine_kwargs, skip_table_creation)
     except (NoSuchModuleError, ModuleNotFoundError, ImportError) as error:
-        raise StudyError(f"{shown(url)}: the database driver is missing: {one_line(error, url)}") from None
+        driver = "; pip install '.[postgresql]' in the folder of schedopt's source"
+        mend = driver if url.get_backend_name() == "postgresql" else ""
+        raise StudyError(f"{shown(url)}: the database driver is missing: {one_line(error, url)}{mend}") from None
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError, TypeError, ValueError) as error:
         # TypeError and ValueError: an option in the URL that the driver cannot use.
         text = one_line(error, url)

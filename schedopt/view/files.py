@@ -25,7 +25,7 @@ def check_format(style: str) -> None:
             importlib.import_module("kaleido")
     except ImportError:
         raise StudyError(
-            f"--figure-format {style}: images need Kaleido: pip install 'schedopt[images]'; html needs nothing more"
+            f"--figure-format {style}: images need Kaleido: pip install '.[images]'; html needs nothing more"
         ) from None
 
 

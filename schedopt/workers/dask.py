@@ -13,9 +13,8 @@ import importlib
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,8 @@ import optuna
 import schedopt
 from schedopt.config import StudyConfig
 from schedopt.errors import SchedoptError, StudyError
-from schedopt.schedules import Schedule
+from schedopt.registry import pickled_parts
 from schedopt.search.artifacts import artifact_folder
-from schedopt.search.objective import Objective
 from schedopt.storage.faults import set_hurried
 from schedopt.storage.urls import anchored, sqlite_file
 from schedopt.workers.pool import Job, check_answers, run_worker
@@ -34,16 +32,14 @@ from schedopt.workers.pool import Job, check_answers, run_worker
 CONNECT_SECONDS = 10
 POLL_SECONDS = 1.0
 
-STOP_SECONDS = 2.5
-"""How long Ctrl-C waits for the workers to put their trials back; slower ones do it after their excerpt, unwatched."""
+CLOSE_SECONDS = 2.5
+"""How long the end of a connection to a scheduler is waited for."""
 
 GONE_SECONDS = 30
 """A cluster that has had no scheduler, or no worker, for so long is given up."""
 
-SILENCE_SECONDS = 180.0
-"""Workers stop when the command gave no sign for so long (kill −9); longer than it waits for its own storage."""
+GONE = "the cluster is gone. Finished trials are kept; the same command carries on"
 
-STOP = "stop"
 FAULTS = (OSError, RuntimeError, ValueError, asyncio.TimeoutError, asyncio.CancelledError)
 """What a call to a scheduler raises that is gone or busy."""
 
@@ -71,7 +67,7 @@ def connect(address: str, config: StudyConfig, *, trust_pickle: bool = False) ->
         yield Cluster(address, client, config, trust_pickle)
     finally:
         with contextlib.suppress(Exception):
-            client.close(timeout=STOP_SECONDS)
+            client.close(timeout=CLOSE_SECONDS)
 
 
 def _client(distributed: Any, address: str) -> Any:
@@ -88,9 +84,10 @@ def _distributed() -> Any:
     try:
         found = importlib.import_module("distributed")
     except ImportError:
-        raise StudyError("--dask needs the package distributed: pip install 'schedopt[dask]'") from None
-    # What goes wrong is said in our own line.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        raise StudyError("--dask needs the package distributed: pip install '.[dask]'") from None
+    # What goes wrong is said in our own line. The client's logger has a level of its own.
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return found
 
 
@@ -126,9 +123,6 @@ class Cluster:
     config: StudyConfig
     trust_pickle: bool = False
 
-    def rehearse(self, objective: Objective, target: str, schedules: Sequence[Schedule]) -> None:
-        """Left to the command, which has the model and the excerpts at hand by now."""
-
     def work(self, study: optuna.Study, target: str, report: Callable[[], None]) -> None:
         """Let the cluster's processes (with several `workers`: so many of them) search until `study` has its trials.
 
@@ -137,24 +131,19 @@ class Cluster:
 
         Raises:
             StudyError: no worker could go on (the first one's reason), or the cluster is gone.
-            KeyboardInterrupt: as it comes, after the workers were told to stop.
+            KeyboardInterrupt: as it comes, after the workers were told to stop; they do after their excerpt.
         """
         set_hurried(False)
-        beat = _distributed().Variable(f"schedopt-{uuid.uuid4().hex}", client=self.client)
-        beat.set(0)
-        job = Job(target, self.config.separator.device, 1, self.trust_pickle, self._settings())
+        job = Job(target, self.config.separator.device, 1, self.trust_pickle, self._settings(), pickled_parts())
         workers = self.config.study.workers
         count = len(self.client.ncores()) if workers == 1 else workers
-        stop = CommandGone(beat.name, SILENCE_SECONDS)
-        futures = [self.client.submit(join, job, stop, pure=False) for _ in range(count)]
+        futures = [self.client.submit(join, job, pure=False) for _ in range(count)]
         try:
-            self._watch(futures, beat, report)
+            self._watch(futures, report)
         except BaseException:
-            with contextlib.suppress(Exception):
-                beat.set(STOP, timeout=STOP_SECONDS)
-            _wait(futures, STOP_SECONDS)
+            with contextlib.suppress(*FAULTS):
+                self.client.cancel(futures)
             raise
-        beat.delete()
         check_answers([_answer(future) for future in futures], f"--dask {self.address}: no worker could go on: ")
 
     def _settings(self) -> str:
@@ -169,25 +158,20 @@ class Cluster:
         store = config.store.model_copy(update={"artifacts": str(folder or "")})
         return config.model_copy(update={"study": study, "store": store}).model_dump_json()
 
-    def _watch(self, futures: Sequence[Any], beat: Any, report: Callable[[], None]) -> None:
-        """Until the workers have ended: show that the command is alive, report, and check that the cluster is."""
-        beats, seen = 0, time.monotonic()
+    def _watch(self, futures: Sequence[Any], report: Callable[[], None]) -> None:
+        """Until the workers have ended: report, and check that the cluster is there."""
+        seen = time.monotonic()
         while not all(future.done() for future in futures):
             _wait(futures, POLL_SECONDS)
-            beats += 1
-            if self._answers(beat, beats):
+            if self._has_workers():
                 seen = time.monotonic()
             report()
             if time.monotonic() - seen > GONE_SECONDS or self.client.status == "closed":
-                raise StudyError(
-                    f"--dask {self.address}: the cluster is gone. Finished trials are kept; the same command carries on"
-                )
+                raise StudyError(f"--dask {self.address}: {GONE}")
 
-    def _answers(self, beat: Any, value: int) -> bool:
-        """Whether the scheduler takes the new value, and has a worker."""
+    def _has_workers(self) -> bool:
         try:
-            beat.set(value, timeout=POLL_SECONDS)
-            return bool(self.client.ncores())
+            return bool(self.client.sync(self.client.scheduler.ncores, callback_timeout=POLL_SECONDS))
         except FAULTS:
             return False
 
@@ -202,46 +186,23 @@ def _answer(future: Any) -> StudyError | None:
     if future.status == "finished":
         answer: StudyError | None = future.result()
         return answer
-    return StudyError("its processes keep being killed; is the memory full?")
+    return StudyError("its processes keep being killed; is the memory full?" if future.status == "error" else GONE)
 
 
-@dataclass
-class CommandGone:
-    """Whether the command that started this worker wants no more of it: it said so, or was silent for `seconds`.
+def cancelled_check() -> Callable[[], bool]:
+    """Within a task: the function that tells whether the scheduler has cancelled it.
 
-    It changes the value of the Dask variable `name` while it lives; asked often, this looks once a second.
+    It does when the command cancels the task or closes its connection, thus also when the command is killed.
     """
-
-    name: str
-    seconds: float
-    _over: bool = field(default=False, init=False)
-    _value: object = field(default=None, init=False)
-    _changed: float = field(default=0.0, init=False)
-    _looked: float = field(default=0.0, init=False)
-
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if self._over or now - self._looked < min(1.0, self.seconds / 2):
-            return self._over
-        self._looked = now
-        self._changed = self._changed or now
-        value = self._look()
-        if value != self._value:
-            self._value, self._changed = value, now
-        self._over = value == STOP or now - self._changed > self.seconds
-        return self._over
-
-    def _look(self) -> object:
-        try:
-            value: object = _distributed().Variable(self.name).get(timeout=5)
-        except FAULTS:
-            return self._value
-        return value
+    worker = _distributed().get_worker()
+    task = worker.state.tasks[worker.get_current_task()]
+    return lambda: task.state == "cancelled"
 
 
-def join(job: Job, stop: CommandGone) -> StudyError | None:
+def join(job: Job) -> StudyError | None:
     """What a process of the cluster does: search until the study is complete (None), or say why it cannot."""
     worker = _distributed().get_worker()
+    stop = cancelled_check()
     while not _one_at_a_time.acquire(timeout=1):
         if stop():
             return None

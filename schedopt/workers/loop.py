@@ -44,6 +44,7 @@ log = logging.getLogger("schedopt")
 
 Objective = Callable[[optuna.Trial], float | Sequence[float]]
 Stop = Callable[[], bool]
+Callback = Callable[[optuna.Study, FrozenTrial], None]
 
 
 def work(
@@ -53,22 +54,23 @@ def work(
     *,
     on_trial: Callable[[], None] = lambda: None,
     stop: Stop = lambda: False,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Run trials until `trials` are finished (complete or pruned) in `study`, whoever ran them.
 
     Any number of processes may do so at once: a trial is started only while finished and running ones are
     fewer than `trials`, and what dies is tried again. The trials of the reference schedules are run again until they
-    are complete, beyond `trials` where need be.
+    are complete, beyond `trials` where need be. A callback that calls `study.stop()` ends it.
 
     Raises:
         StudyError: several of this worker's trials failed one behind the other, or the storage is gone.
         KeyboardInterrupt: as it comes; the trial in flight is queued again first.
     """
     set_hurried(False)
-    worker = _Worker(study, objective, trials, on_trial)
+    worker = _Worker(study, objective, trials, on_trial, callbacks)
     try:
         worker.begin()
-        while not stop() and not worker.is_done():
+        while not (stop() or study._stop_flag or worker.is_done()):
             if not worker.start_one():
                 time.sleep(WAIT_SECONDS)
     except KeyboardInterrupt:
@@ -113,6 +115,7 @@ class _Worker:
     objective: Objective
     trials: int
     on_trial: Callable[[], None]
+    callbacks: Sequence[Callback] = ()
     failures: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
     running: int | None = None
@@ -161,7 +164,8 @@ class _Worker:
                 return False
             self.running = None
             try:
-                self.study.optimize(self._guarded(leave), n_trials=1, catch=(Exception,), callbacks=[self._after])
+                callbacks = [self._after, *self.callbacks]
+                self.study.optimize(self._guarded(leave), n_trials=1, catch=(Exception,), callbacks=callbacks)
             except Exception as error:
                 self._explain(error)
         return True
@@ -181,9 +185,13 @@ class _Worker:
             except KeyboardInterrupt:
                 self._put_back(trial)
                 raise
-            except (optuna.TrialPruned, UpdateFinishedTrialError, *STORAGE_FAULTS):
-                raise
             except Exception as error:
+                if _was_interrupt(error):
+                    # A query that was cut off may raise an error of its own on the way out.
+                    self._put_back(trial)
+                    raise KeyboardInterrupt from None
+                if isinstance(error, (optuna.TrialPruned, UpdateFinishedTrialError, *STORAGE_FAULTS)):
+                    raise
                 log.debug("trial %d failed", trial.number, exc_info=True)
                 trial.set_user_attr("failure", " ".join(f"{type(error).__name__}: {error}".split())[:500])
                 raise

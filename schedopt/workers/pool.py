@@ -20,9 +20,7 @@ import torch
 
 from schedopt.config import DataSection, SeparatorSection, StoreSection, StudyConfig, StudySection
 from schedopt.errors import SchedoptError, StudyError
-from schedopt.evaluation import Passes, refinement_of
-from schedopt.schedules import Schedule
-from schedopt.search.objective import Objective
+from schedopt.registry import add_pickled, pickled_parts
 from schedopt.search.pruners import make_pruner
 from schedopt.search.samplers import make_sampler
 from schedopt.search.study import check_same, identity, study_name
@@ -39,7 +37,7 @@ log = logging.getLogger("schedopt")
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is told; `settings` is the study's config as JSON.
+    """What a worker is told; `settings` is the study's config as JSON, `parts` are those of `pickled_parts`.
 
     `excerpts` (a file) and `scores` are what the command knows already; without excerpts the worker cuts them itself.
     A cluster writes the `repr` of such things to its logs, so the settings (they may hold a password) are not in it.
@@ -50,6 +48,7 @@ class Job:
     threads: int
     trust_pickle: bool
     settings: str = field(repr=False)
+    parts: bytes = field(repr=False)
     excerpts: str | None = None
     scores: Mapping[Hashable, float] = field(default_factory=dict, repr=False)
 
@@ -63,31 +62,11 @@ class Pool:
     flight with it: it is queued again, and a new worker starts.
     """
 
-    bench: Workbench
+    config: StudyConfig
     processes: Processes
     excerpts: Path
+    scores: Mapping[Hashable, float]
     trust_pickle: bool = False
-
-    def rehearse(self, objective: Objective, target: str, schedules: Sequence[Schedule]) -> None:
-        """Let the workers score `schedules`, each on its part of the excerpts, into the store of `objective`.
-
-        Raises:
-            StudyError: a worker gave up (its reason), or workers keep dying.
-        """
-        units = range(len(objective.units))
-        first = objective.evaluators[0]
-        jobs = self._jobs(target)
-        answers = self.processes.run(
-            [(_rehearse, (job, self._stop(), schedules, units[n :: len(jobs)])) for n, job in enumerate(jobs)]
-        )
-        for answer in answers:
-            if isinstance(answer, StudyError):
-                raise answer
-            scores, passes = answer
-            self.bench.store.scores.update(scores)
-            # To be asked for again, by the one who wants the outcome: these were not saved then.
-            first.passes.run += passes.run
-            first.passes.saved -= passes.run
 
     def work(self, study: optuna.Study, target: str, report: Callable[[], None]) -> None:
         """Search until `study` has its trials; `report` is called every second.
@@ -99,35 +78,33 @@ class Pool:
             KeyboardInterrupt: as it comes, after the workers were ended and their trials queued again.
         """
         set_hurried(False)
+        # Once this process was killed nobody could end the workers.
+        stop = functools.partial(is_dead, owner())
         try:
-            answers = self.processes.run([(run_worker, (job, self._stop())) for job in self._jobs(target)], report)
+            answers = self.processes.run([(run_worker, (job, stop)) for job in self._jobs(target)], report)
         except BaseException:
             release_interrupted(study)
             raise
         check_answers(answers)
 
-    def _stop(self) -> Stop:
-        """True once this process was killed: nobody could end the workers then."""
-        return functools.partial(is_dead, owner())
-
     def _jobs(self, target: str) -> list[Job]:
-        config = self.bench.config
-        workers, settings, scores = config.study.workers, config.model_dump_json(), dict(self.bench.store.scores)
+        workers, settings = self.config.study.workers, self.config.model_dump_json()
+        excerpts, parts = str(self.excerpts), pickled_parts()
         return [
-            Job(target, device, threads_each(workers), self.trust_pickle, settings, str(self.excerpts), scores)
-            for device in devices_for(workers, config.separator.device)
+            Job(target, device, threads_each(workers), self.trust_pickle, settings, parts, excerpts, self.scores)
+            for device in devices_for(workers, self.config.separator.device)
         ]
 
 
 @contextlib.contextmanager
 def open_pool(bench: Workbench, *, trust_pickle: bool = False) -> Iterator[Pool]:
-    """The workers for the studies of `bench`; they end with this.
+    """The workers for the studies of `bench`, of which nothing but the scores is kept; they end with this.
 
     Raises:
         StudyError: there is no room for the file of excerpts.
     """
-    workers = bench.config.study.workers
-    threads = str(threads_each(workers))
+    config, scores = bench.config, dict(bench.store.scores)
+    threads = str(threads_each(config.study.workers))
     # Threads that wait for one another by spinning would take the cores from the other workers.
     environment = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
     with contextlib.ExitStack() as stack:
@@ -142,9 +119,10 @@ def open_pool(bench: Workbench, *, trust_pickle: bool = False) -> Iterator[Pool]
                 f"no room to share {size:.1f} GiB of excerpts with the workers ({reason});"
                 " set TMPDIR to a folder that has it"
             ) from None
-        processes = Processes(workers, environment)
+        del bench  # the model; each worker has its own
+        processes = Processes(config.study.workers, environment)
         stack.callback(processes.end)
-        yield Pool(bench, processes, path, trust_pickle)
+        yield Pool(config, processes, path, scores, trust_pickle)
 
 
 def check_answers(answers: Sequence[SchedoptError | None], where: str = "") -> None:
@@ -164,37 +142,30 @@ def devices_for(workers: int, device: str) -> Sequence[str]:
     return [device] * workers
 
 
-def _rehearse(
-    job: Job, stop: Stop, schedules: Sequence[Schedule], units: Sequence[int]
-) -> tuple[dict[Hashable, float], Passes]:
-    """A worker's part of `Pool.rehearse`: the scores of its store, and what they cost."""
-    bench, objective = _begin(job, stop)
-    before = objective.passes()
-    with contextlib.suppress(KeyboardInterrupt):  # from between two excerpts; nobody is there to be answered
-        objective.rehearse(schedules, units)
-    # The store may hold the trials of other targets too.
-    mine = {evaluator.refinement for evaluator in objective.evaluators}
-    scores = {key: score for key, score in bench.store.scores.items() if refinement_of(key) in mine}
-    return scores, objective.passes() - before
-
-
 def run_worker(job: Job, stop: Stop) -> None:
-    """What one worker process does: join the study that the command has made.
+    """What one worker process does: join the study that the command has made. It ends after an excerpt where it is to
+    `stop`.
 
     Raises:
         StudyError: the study, the model or the excerpts cannot be used here, or trials keep failing; one line.
     """
+
+    def end_here(_done: int, _total: int) -> None:
+        if stop():
+            raise KeyboardInterrupt
+
     try:
         with quiet_optuna():
-            bench, objective = _begin(job, stop)
+            bench = _prepare(job)
+            config, objective = bench.config, bench.objective(job.target, end_here, note=False)
             study = optuna.load_study(
-                study_name=study_name(bench.config, job.target),
-                storage=open_storage(bench.config.study.storage, create=False),
-                sampler=make_sampler(bench.config),
-                pruner=make_pruner(bench.config.search, objective.unit_tracks),
+                study_name=study_name(config, job.target),
+                storage=open_storage(config.study.storage, create=False),
+                sampler=make_sampler(config),
+                pruner=make_pruner(config.search, objective.unit_tracks),
             )
-            check_same(study, identity(bench.config, job.target, bench.separator, bench.excerpts))
-            work(study, objective, bench.config.study.trials, stop=stop)
+            check_same(study, identity(config, job.target, bench.separator, bench.excerpts))
+            work(study, objective, config.study.trials, stop=stop)
     except KeyboardInterrupt:
         # It came from between two excerpts, and `work` has put the trial back.
         return
@@ -203,27 +174,25 @@ def run_worker(job: Job, stop: Stop) -> None:
         raise StudyError(str(error)) from None
 
 
-def _begin(job: Job, stop: Stop) -> tuple[Workbench, Objective]:
-    """What the worker needs for its job; it raises `KeyboardInterrupt` after an excerpt where it is to `stop`."""
+def _prepare(job: Job) -> Workbench:
+    """What the worker needs for its job. A study file may name what the command's process has registered."""
+    add_pickled(job.parts)
     torch.set_num_threads(job.threads)
     config = StudyConfig.model_validate_json(job.settings)
     separator = config.separator.model_copy(update={"device": job.device})
-
-    def end_here(_done: int, _total: int) -> None:
-        if stop():
-            raise KeyboardInterrupt
-
-    settings = (separator, config.data, config.store)
-    bench = materials(*(part.model_dump_json() for part in settings), job.trust_pickle, job.excerpts)
-    bench = dataclasses.replace(bench, config=config)
+    settings = (part.model_dump_json() for part in (separator, config.data, config.store))
+    bench = dataclasses.replace(materials(*settings, job.trust_pickle, job.excerpts, job.parts), config=config)
     bench.store.scores.update(job.scores)
-    return bench, bench.objective(job.target, end_here, note=False)
+    return bench
 
 
 @lru_cache(maxsize=1)
-def materials(separator: str, data: str, store: str, trust_pickle: bool, excerpts: str | None = None) -> Workbench:
-    """Model, store and excerpts (cut, or mapped from the file `excerpts`), once a process whatever its studies; the
-    rest are sections as JSON."""
+def materials(
+    separator: str, data: str, store: str, trust_pickle: bool, excerpts: str | None, parts: bytes
+) -> Workbench:
+    """Model, store and excerpts (cut, or mapped from the file `excerpts`), once a process whatever its studies.
+
+    The rest are sections as JSON, and the parts that were registered: of other code, scores may not be used again."""
     config = StudyConfig(
         study=StudySection(name="any"),
         separator=SeparatorSection.model_validate_json(separator),

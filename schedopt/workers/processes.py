@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from schedopt.errors import SchedoptError, StudyError
 
 POLL_SECONDS = 1.0
@@ -79,6 +81,9 @@ class Processes:
     def end(self) -> None:
         """Kill the processes: a pass may take minutes."""
         for process in self._processes:
+            # All of them before the first is killed: another one would take its trial for one that died.
+            process.suspend()
+        for process in self._processes:
             process.kill()
         self._threads.shutdown()
         for process in self._processes:
@@ -117,6 +122,11 @@ class _Process:
         pickle.dump(call, calls)
         calls.flush()
         return pickle.load(answers)
+
+    def suspend(self) -> None:
+        with self._lock, contextlib.suppress(psutil.Error):
+            if self._process is not None:
+                psutil.Process(self._process.pid).suspend()
 
     def kill(self) -> None:
         with self._lock:

@@ -4,61 +4,122 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
+import gc
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import optuna
+import torch
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
 from schedopt.config import StudyConfig
 from schedopt.errors import StudyError
-from schedopt.schedules import Schedule, line, zeros
 from schedopt.search.audio import make_folder
-from schedopt.search.objective import Objective, Outcome
+from schedopt.search.objective import Objective
+from schedopt.search.own_study import reporting
 from schedopt.search.pruners import make_pruner
+from schedopt.search.references import measure_references
 from schedopt.search.samplers import make_sampler
-from schedopt.search.space import enqueue
 from schedopt.search.study import Summary, create_or_load, identity, study_name, summarize
-from schedopt.search.watcher import Silent, Watcher
+from schedopt.search.watcher import ProgressBars, Silent, Watcher
 from schedopt.search.workbench import Workbench
 from schedopt.storage.faults import STORAGE_FAULTS, one_line, quiet_optuna
 from schedopt.storage.locks import start_lock
 from schedopt.storage.opening import open_storage
 from schedopt.storage.owners import lost_references
 from schedopt.storage.urls import shown
-from schedopt.workers.dask import Cluster, connect
-from schedopt.workers.loop import work
-from schedopt.workers.pool import Pool, open_pool
+from schedopt.workers.dask import connect
+from schedopt.workers.loop import Callback, work
+from schedopt.workers.pool import open_pool
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a program brings to a run: its own sampler and pruner in place of the study file's, and callbacks."""
+
+    sampler: BaseSampler | None = None
+    pruner: BasePruner | None = None
+    callbacks: Sequence[Callback] = ()
+
+    def check(self, config: StudyConfig, dask: str | None) -> None:
+        """Raise a `StudyError` where other processes would search without it, or where Optuna cannot prune."""
+        if (self.sampler or self.pruner or self.callbacks) and (dask is not None or config.study.workers > 1):
+            raise StudyError(
+                f"sampler=, pruner= and callbacks= are objects of this process, so study.workers must be 1 (it is"
+                f" {config.study.workers}) and dask= must be left out"
+            )
+        if self.pruner is not None and config.search.pareto:
+            raise StudyError("search.pareto = true: Optuna prunes on one objective only, so pruner= must be left out")
+
+
+NOTHING = Own()
 
 
 def run(
-    config: StudyConfig, *, trust_pickle: bool = False, watcher: Watcher | None = None, dask: str | None = None
+    config: StudyConfig,
+    *,
+    sampler: BaseSampler | None = None,
+    pruner: BasePruner | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool | Watcher = False,
+    trust_pickle: bool = False,
+    dask: str | None = None,
 ) -> list[Summary]:
     """Run or resume the study of `config` (one study a target) until it has the trials asked for.
 
     A study that has them already costs no pass. Every finished trial is in the storage before the next starts.
-    With several workers each is a process of its own, with the model and the excerpts loaded once. `dask` is the
-    address of a Dask scheduler whose worker processes search instead.
+    With several workers each is a process of its own, with the model and the excerpts loaded once.
+
+    Args:
+        sampler, pruner: of Optuna or your own, in place of those of `[search]`; one worker only.
+        callbacks: called with the study and each finished trial, as those of `optuna.Study.optimize`; `study.stop()`
+            ends the run. One worker only.
+        progress: show bars on stderr (a line after every tenth trial where it is no terminal), or tell a `Watcher`.
+        trust_pickle: load `.th` weights, whose loading runs code that is in them.
+        dask: the address of a Dask scheduler whose worker processes search.
 
     Raises:
         SchedoptError: model, data or storage cannot be used, the stored study differs, or trials keep failing.
+
+    >>> import schedopt
+    >>> settings = {"study": {"name": "doc", "trials": 2, "storage": "sqlite:///doc.db"}}
+    >>> settings |= {"data": {"tracks": 2, "excerpt": 0.5}, "refinement": {"steps": 1}}
+    >>> (summary,) = schedopt.run(schedopt.make_config(settings))
+    >>> summary.complete, summary.best.betas
+    (2, (0.0,))
     """
-    watcher = watcher or Silent()
+    own = Own(sampler, pruner, callbacks)
+    own.check(config, dask)
     with quiet_optuna(), contextlib.ExitStack() as stack:
+        watcher = _watcher(progress, stack)
         storage = open_storage(config.study.storage)
         make_folder(config)
         # A cluster is asked before the model is loaded, which takes a while.
-        workers: Workers | None = None
-        if dask is not None:
-            workers = stack.enter_context(connect(dask, config, trust_pickle=trust_pickle))
-        bench = Workbench.prepare(config, trust_pickle=trust_pickle, workers=1 if workers else config.study.workers)
-        if workers is None and config.study.workers > 1:
-            workers = stack.enter_context(open_pool(bench, trust_pickle=trust_pickle))
+        cluster = None if dask is None else stack.enter_context(connect(dask, config, trust_pickle=trust_pickle))
+        bench = Workbench.prepare(config, trust_pickle=trust_pickle, workers=1 if cluster else config.study.workers)
         try:
-            return [_run_one(bench, storage, target, watcher, workers) for target in config.refinement.targets]
+            if cluster is None and config.study.workers == 1:
+                return [_run_alone(bench, storage, target, watcher, own) for target in config.refinement.targets]
+            studies = {target: _opened(bench, storage, target, watcher)[0] for target in config.refinement.targets}
+            workers = cluster or stack.enter_context(open_pool(bench, trust_pickle=trust_pickle))
+            # The workers need the memory, a GPU's above all.
+            del bench
+            _free_memory()
+            return [
+                _searched(config, study, watcher, functools.partial(workers.work, study, target))
+                for target, study in studies.items()
+            ]
         except STORAGE_FAULTS as error:
             url = config.study.storage
             raise StudyError(f"{shown(url)}: the storage failed: {one_line(error, url)}") from None
+
+
+def _watcher(progress: bool | Watcher, stack: contextlib.ExitStack) -> Watcher:
+    if not isinstance(progress, bool):
+        return progress
+    return stack.enter_context(ProgressBars()) if progress else Silent()
 
 
 def grid_used_up(config: StudyConfig, summary: Summary) -> str:
@@ -77,25 +138,42 @@ def grid_used_up(config: StudyConfig, summary: Summary) -> str:
     )
 
 
-Workers = Pool | Cluster
-"""Processes that search together."""
-
-
-def _run_one(bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, workers: Workers | None) -> Summary:
-    config, url = bench.config, shown(bench.config.study.storage)
+def _opened(
+    bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, own: Own = NOTHING
+) -> tuple[optuna.Study, Objective]:
     objective = bench.objective(target, watcher.excerpt)
-    rehearse = None if workers is None else functools.partial(workers.rehearse, objective, target)
-    study = open_study(bench, objective, storage, target, rehearse)
+    return open_study(bench, objective, storage, target, own), objective
+
+
+def _run_alone(bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, own: Own) -> Summary:
+    study, objective = _opened(bench, storage, target, watcher, own)
+
+    def search(report: Callable[[], None]) -> None:
+        work(study, objective, bench.config.study.trials, on_trial=report, callbacks=own.callbacks)
+
+    return _searched(bench.config, study, watcher, search)
+
+
+def _searched(
+    config: StudyConfig, study: optuna.Study, watcher: Watcher, search: Callable[[Callable[[], None]], None]
+) -> Summary:
+    """The study's summary once it has its trials; `search` gets the function that reports its progress."""
+    url = shown(config.study.storage)
     summary = summarize(study, url)
     watcher.study(summary, config.study.trials)
     if summary.finished >= config.study.trials and not lost_references(study.get_trials(deepcopy=False)):
         return summary
-    report = functools.partial(_report, study, url, watcher)
-    if workers is None:
-        work(study, objective, config.study.trials, on_trial=report)
-    else:
-        workers.work(study, target, report)
+    search(functools.partial(_report, study, url, watcher))
     return summarize(study, url)
+
+
+def _free_memory() -> None:
+    """Return what is no longer used to the system, and to the GPU."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def _report(study: optuna.Study, url: str, watcher: Watcher) -> None:
@@ -107,53 +185,28 @@ def open_study(
     objective: Objective,
     storage: BaseStorage,
     target: str,
-    rehearse: Callable[[Sequence[Schedule]], None] | None = None,
+    own: Own = NOTHING,
 ) -> optuna.Study:
-    """The study of `target`, made or checked, with its reference scores measured (by several, who `rehearse` them).
+    """The study of `target`, made or checked, with its reference scores measured.
 
     Raises:
         StudyError: a study of this name is there and differs.
     """
     config, name = bench.config, study_name(bench.config, target)
+    wanted = identity(config, target, bench.separator, bench.excerpts)
+    if own.sampler is not None:
+        wanted["config"]["search"]["sampler"] = type(own.sampler).__name__
+    if own.pruner is not None:
+        wanted["config"]["search"]["pruner"] = type(own.pruner).__name__
+        objective.pruner = reporting(own.pruner)
     # Two people may start the same new study at the same moment: one makes it, the other finds it made.
     with start_lock(storage, name):
         study = create_or_load(
             storage,
             name,
-            identity(config, target, bench.separator, bench.excerpts),
-            make_sampler(config),
-            make_pruner(config.search, objective.unit_tracks),
+            wanted,
+            own.sampler or make_sampler(config),
+            own.pruner or make_pruner(config.search, objective.unit_tracks),
         )
-    if "baseline" not in study.user_attrs:
-        references = authors_line, unscheduled = line(config.refinement.steps), zeros(config.refinement.steps)
-        began, before = time.perf_counter(), objective.passes()
-        if rehearse is not None:
-            rehearse(references)
-        outcome, outcome_of_zeros = objective.outcome(authors_line), objective.outcome(unscheduled)
-        cost = (objective.passes() - before).attributes(time.perf_counter() - began)
-        # Scored outside the lock, since it takes passes: both may score it, and one writes it.
-        with start_lock(storage, name):
-            if "baseline" not in study.user_attrs:
-                study.set_user_attr("zeros", {"value": outcome_of_zeros.value, **outcome_of_zeros.attributes()})
-                _note_references(study, objective, authors_line, outcome)
-                study.set_user_attr("references", cost)
+    measure_references(study, objective, functools.partial(start_lock, storage, name))
     return study
-
-
-def _note_references(study: optuna.Study, objective: Objective, authors_line: Schedule, outcome: Outcome) -> None:
-    """Keep the scores of one pass and of the authors' line; queue both as trials where the family holds them.
-
-    Up to β's resolution, that is.
-    """
-    study.set_user_attr("line", {"value": outcome.value, "betas": list(authors_line), **outcome.attributes()})
-    study.set_user_attr("tracks", list(outcome.by_track()))
-    names = {task.excerpt.name for e in objective.evaluators for task in e.tasks}
-    study.set_user_attr("excerpts", sorted(names))
-    left_out = {e.refinement.target: [x.name for x in e.left_out] for e in objective.evaluators}
-    study.set_user_attr("left_out", {stem: out for stem, out in left_out.items() if out})
-    enqueue(
-        study, objective.family, zeros(len(authors_line)), objective.resolution, "baseline", pareto=objective.pareto
-    )
-    enqueue(study, objective.family, authors_line, objective.resolution, "line", pareto=objective.pareto)
-    # Last, so that a run that is cut off before it scores and queues again.
-    study.set_user_attr("baseline", {"value": outcome.by_step[0], "by_step": [round(outcome.by_step[0], 6)]})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import resource
 import subprocess
 import sys
 import time
@@ -114,3 +117,29 @@ def test_an_output_that_is_no_file_is_left_alone(tmp_path: Path, capsys: Capture
     assert call(["run", str(path)]) == 0
     assert call(["export", str(path), "-o", "/dev/full"]) == 1
     assert "not a regular file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_and_options(shell: str, tmp_path: Path) -> None:
+    """As the documentation says: the script, and what it asks for."""
+    argv = [sys.executable, "-c", "from schedopt.cli import main; main()"]
+    environment = {**os.environ, "_SCHEDOPT_COMPLETE": f"{shell}_source"}
+    script = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout
+    assert f"_SCHEDOPT_COMPLETE={shell}_complete" in script
+    for words, found in (("schedopt re", {"report", "reproduce"}), ("schedopt run --dry", {"--dry-run"})):
+        incomplete = words.split()[-1]
+        place = {"COMP_WORDS": words, "COMP_CWORD": incomplete if shell == "fish" else str(len(words.split()) - 1)}
+        asked = {**environment, **place, "_SCHEDOPT_COMPLETE": f"{shell}_complete"}
+        done = subprocess.run(argv, env=asked, capture_output=True, text=True, check=True)
+        assert {word for word in re.findall(r"[\w-]+", done.stdout) if word.startswith(incomplete)} >= found
+
+
+def test_help_takes_less_than_three_tenths_of_a_second_of_processor_time() -> None:
+    """Processor time, since a busy machine makes everything late: 0.06 s on a 2.5 GHz Xeon."""
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "schedopt", "--help"], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.3

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
+import optuna
 import pytest
 
+import schedopt
 from schedopt.cli import call
+from schedopt.cli._show import print_table
 from tests.proof.schedules import write_bench, write_schedule
-from tests.studies import write_study
+from tests.studies import make_study, write_study
 
 Capture = pytest.CaptureFixture[str]
 
@@ -58,3 +62,65 @@ def test_a_run_whose_schedule_file_cannot_be_written_runs_no_trial(tmp_path: Pat
 def test_an_empty_name_is_wrong_usage(argv: list[str], capsys: Capture) -> None:
     assert call(argv) == 2
     assert "it is empty; name a file or folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("columns", "note"), [(200, False), (60, True), (100, False)])
+def test_a_table_that_is_wider_than_the_terminal_says_how_to_widen(
+    columns: int, note: bool, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    print_table(["study", *"abc"], [["x" * 20] * 4])
+    printed = capsys.readouterr()
+    assert max(map(len, click.unstyle(printed.out).splitlines())) <= columns
+    said = "note: this table has 86 columns and the terminal 60: widen it, or scroll sideways with | less -S\n"
+    assert printed.err == (said if note else "")
+    monkeypatch.setattr("rich.console.Console.is_terminal", False)
+    print_table(["study", *"abc"], [["x" * 20] * 4])
+    printed = capsys.readouterr()
+    assert (len(printed.out.splitlines()), printed.err) == (2, "")
+
+
+@pytest.mark.parametrize("width", [100])
+def test_status_and_summary_fit_into_a_hundred_columns(
+    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    path = write_study(tmp_path, tracks=2, study={"trials": 3}, refinement={"steps": 5})
+    assert call(["run", str(path)]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines()[:-1])) <= width
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    assert call(["status", str(path)]) == 0
+    printed = capsys.readouterr()
+    assert max(map(len, click.unstyle(printed.out).splitlines())) <= width
+    assert printed.err == ""
+
+
+def test_a_report_by_name_needs_no_study_file(tmp_path: Path, capsys: Capture) -> None:
+    path = write_study(tmp_path, tracks=2, study={"trials": 2}, refinement={"target": ["bass", "drums"], "steps": 1})
+    assert call(["run", str(path)]) == 0
+    url = f"sqlite:///{tmp_path}/studies.db"
+    path.unlink()
+    capsys.readouterr()
+    assert call(["report", "--storage", url, "--study", "small-bass"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{tmp_path}/small-bass.report.html (")
+    text = (tmp_path / "small-bass.report.html").read_text(encoding="utf-8")
+    assert "small-bass" in text
+    assert "small-drums" not in text
+    assert text.count("<audio") > 0, printed.err
+    assert call(["report", "--storage", url, "--study", "smal"]) == 1
+    assert "there is no study 'smal' (there: small-bass, small-drums)" in capsys.readouterr().err
+    for argv in ([], ["--study", "small-bass"], ["--storage", url], ["x.toml", "--storage", url, "--study", "x"]):
+        assert call(["report", *argv]) == 2
+        assert "give a study file or a benchmark, or --storage URL and --study NAME" in capsys.readouterr().err
+
+
+def test_the_report_and_the_schedule_of_a_study_that_a_program_made(tmp_path: Path, capsys: Capture) -> None:
+    url = f"sqlite:///{tmp_path}/mine.db"
+    study = optuna.create_study(study_name="mine", storage=url, direction="maximize")
+    study.optimize(schedopt.objective(make_study(tmp_path, refinement={"steps": 1})), n_trials=4)
+    for argv in (["report", "--audio", "0", "-o", str(tmp_path / "x.html")], ["export"]):
+        assert call([*argv, "--storage", url, "--study", "mine"]) == 0, capsys.readouterr().err
+    assert call(["status", "--storage", url]) == 0
+    assert "mine" in capsys.readouterr().out

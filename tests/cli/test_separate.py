@@ -200,3 +200,12 @@ def test_memory_does_not_grow_with_the_songs_length(tmp_path: Path) -> None:
     # 210 s more are 74 MB in float32, for each of a dozen arrays; freed memory of some tens stays in pieces.
     assert long - short < 140, f"{short} → {long} MiB"
     assert len(list((tmp_path / "out" / "tiny" / "240").iterdir())) == 4
+
+
+def test_the_preset_of_the_toy_model_says_what_it_is(tmp_path: Path, capsys: Capture) -> None:
+    song = write_song(tmp_path / "song.wav", 0.3)
+    assert call(["separate", str(song), "--schedule", "demo", "-o", str(tmp_path / "out")]) == 0
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "toy model" in line]
+    assert "schedopt init --model htdemucs" in said
+    assert call(["separate", str(song), "-n", "demo", "-o", str(tmp_path / "out2")]) == 0
+    assert "toy model" not in capsys.readouterr().err

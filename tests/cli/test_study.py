@@ -73,8 +73,8 @@ def test_a_study_is_plain_optuna(finished: Path) -> None:
     # The references are paid for before the trials that hold them.
     assert study.user_attrs["references"]["passes_run"] > 0
     assert study.trials[0].user_attrs["passes_run"] == 0
-    optuna_cli = Path(sys.executable).with_name("optuna")
-    listed = subprocess.run([optuna_cli, "studies", "--storage", url], capture_output=True, text=True, check=True)
+    optuna_cli = [sys.executable, "-c", "from optuna.cli import main; main()"]
+    listed = subprocess.run([*optuna_cli, "studies", "--storage", url], capture_output=True, text=True, check=True)
     assert "| small |" in listed.stdout
 
 

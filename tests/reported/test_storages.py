@@ -6,6 +6,8 @@ import hashlib
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -161,6 +163,43 @@ def test_run_leaves_optunas_verbosity_as_it_was(level: int, tmp_path: Path) -> N
         assert optuna.logging.get_verbosity() == level
     finally:
         optuna.logging.set_verbosity(before)
+
+
+# 18: threads that wait
+
+IMPORT = """
+import os, time
+before = dict(os.environ)
+began = time.perf_counter()
+import schedopt
+seconds = time.perf_counter() - began
+assert dict(os.environ) == before
+import torch
+assert dict(os.environ) == before
+print(seconds)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torch has GNU's OpenMP library on Linux only")
+@pytest.mark.parametrize(("chosen", "spins"), [(None, "0"), ("ACTIVE", "30000000000"), ("PASSIVE", "0")])
+def test_threads_of_the_api_wait_passively_and_the_environment_stays(chosen: str | None, spins: str) -> None:
+    """`OMP_DISPLAY_ENV` prints PASSIVE for no policy too; what tells them apart is how long threads spin."""
+    variables = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    variables["OMP_DISPLAY_ENV"] = "VERBOSE"
+    if chosen is not None:
+        variables["OMP_WAIT_POLICY"] = chosen
+    done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, env=variables, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"OMP_WAIT_POLICY = '{chosen or 'PASSIVE'}'" in done.stderr
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
+
+
+def test_the_import_without_torch_stays_cheap() -> None:
+    def seconds() -> float:
+        code = IMPORT.replace("import torch\n", "")
+        return float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+
+    assert min(seconds() for _ in range(3)) < 0.2
 
 
 # 19: where a storage path starts

@@ -66,7 +66,7 @@ def test_without_kaleido_one_line_names_the_extra_before_anything_is_done(
         command = ["report", str(tmp_path / "none.toml"), "--figures", str(tmp_path), "--figure-format", style]
         assert call(command) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert f"--figure-format {style}: images need Kaleido: pip install 'schedopt[images]'" in line
+        assert f"--figure-format {style}: images need Kaleido: pip install '.[images]'" in line
     assert save_figures(FIGURES, tmp_path)
 
 

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from schedopt.cli import call
 from schedopt.config import StudyConfig, StudySection
 from schedopt.errors import StudyError
 from schedopt.workers import dask
-from schedopt.workers.dask import STOP, CommandGone, connect
+from schedopt.workers.dask import cancelled_check, connect
 from schedopt.workers.pool import Job, materials
-from tests.servers import Dask, free_port, wait_for
+from tests.servers import Dask, environment, free_port, wait_for
 from tests.studies import write_study
 
 Capture = pytest.CaptureFixture[str]
@@ -143,32 +144,59 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(StudyError, match=r"pip install 'schedopt\[dask\]'"), connect("tcp://127.0.0.1:1", CONFIG):
+    with pytest.raises(StudyError, match=r"pip install '\.\[dask\]'"), connect("tcp://127.0.0.1:1", CONFIG):
         pass
 
 
-def test_workers_stop_when_told_to_or_when_the_command_is_gone(cluster: Dask) -> None:
-    import distributed
+def until_cancelled(begun: Path, ended: Path) -> None:
+    """A task that runs until it is cancelled, as a worker does."""
+    is_cancelled = cancelled_check()
+    begun.touch()
+    while not is_cancelled():
+        time.sleep(0.05)
+    ended.touch()
 
-    with connect(cluster.address, CONFIG) as connected:
-        client = connected.client
-        signs: Any = distributed.Variable("signs", client=client)  # type: ignore[no-untyped-call]
-        signs.set(1)
-        with client.as_current():
-            gone = CommandGone("signs", 0.4)
-            assert not gone()
-            signs.set(2)
-            wait_for(lambda: gone() or gone._value == 2, 20)
-            assert gone._value == 2
-            wait_for(gone, 20)
-            told = CommandGone("signs", 1000.0)
-            assert not told()
-            signs.set(STOP)
-            wait_for(told, 20)
-        signs.delete()
+
+@pytest.mark.parametrize("end", ["cancel", "close", "kill"])
+def test_workers_stop_when_told_to_or_when_the_command_is_gone(cluster: Dask, tmp_path: Path, end: str) -> None:
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    if end == "kill":
+        code = (
+            "import sys, time; from distributed import Client; from pathlib import Path; from tests.workers.test_dask"
+            " import until_cancelled; client = Client(sys.argv[1]); future = client.submit(until_cancelled,"
+            " *map(Path, sys.argv[2:])); time.sleep(100)"
+        )
+        command = [sys.executable, "-c", code, cluster.address, str(begun), str(ended)]
+        with subprocess.Popen(command, env=environment()) as process:
+            wait_for(begun.exists, 60)
+            assert not ended.exists()
+            process.kill()
+    else:
+        with connect(cluster.address, CONFIG) as connected:
+            future = connected.client.submit(until_cancelled, begun, ended)
+            wait_for(begun.exists, 60)
+            assert not ended.exists()
+            if end == "cancel":
+                connected.client.cancel([future])
+    wait_for(ended.exists, 60)
+
+
+def test_a_cluster_that_is_gone_is_one_line(tmp_path: Path) -> None:
+    """Its scheduler and workers are killed under a run."""
+    path = write_study(tmp_path, tracks=2, refinement={"steps": 1}, search={"pruner": "none"}, study={"trials": 9999})
+    made = Dask(tmp_path)
+    try:
+        run = start_run(path, made.address)
+        wait_for(lambda: run.poll() is not None or _finished(f"sqlite:///{tmp_path}/studies.db") >= 3, 240, every=0.2)
+    finally:
+        made.close()
+    _, error = run.communicate(timeout=120)
+    assert run.returncode == 1, error
+    assert "the cluster is gone. Finished trials are kept" in error.splitlines()[-1]
+    assert "Traceback" not in error
 
 
 def test_a_cluster_writes_no_password() -> None:
     """Dask shows the arguments of tasks in its logs and pages."""
-    job = Job("vocals", "cpu", 1, False, '{"study": {"storage": "postgresql://me:secret@host/db"}}')
+    job = Job("vocals", "cpu", 1, False, '{"study": {"storage": "postgresql://me:secret@host/db"}}', b"")
     assert "secret" not in repr(job)

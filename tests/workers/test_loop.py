@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 import psutil
 import pytest
+import sqlalchemy.exc
 from optuna.trial import TrialState
 
 from schedopt.errors import StudyError
@@ -107,6 +108,33 @@ def test_an_interrupt_while_the_end_is_written_is_an_interrupt(tmp_path: Path, m
     assert not study.get_trials(states=(TrialState.RUNNING,))
     work(study, parabola, 3)
     assert sum(t.state == TrialState.COMPLETE for t in study.trials) == 3
+
+
+@pytest.mark.parametrize(
+    "error", [AttributeError("a cursor that is closed"), sqlalchemy.exc.OperationalError("x", (), OSError())]
+)
+def test_an_interrupt_that_ends_in_another_error_is_an_interrupt(error: Exception, tmp_path: Path) -> None:
+    """A query that Ctrl-C or SIGTERM cuts off may raise an error of its own while it is cleaned up."""
+    study = make(tmp_path / "s.db")
+    ran: list[int] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        ran.append(trial.number)
+        value = parabola(trial)
+        try:
+            if len(ran) == 2:
+                raise KeyboardInterrupt
+        finally:
+            if len(ran) == 2:
+                raise error
+        return value
+
+    with pytest.raises(KeyboardInterrupt):
+        work(study, objective, 4)
+    assert len(ran) == 2
+    assert [t.user_attrs["failure"] for t in study.trials if t.state == TrialState.FAIL] == ["interrupted"]
+    assert study.trials[-1].state == TrialState.WAITING
+    assert study.trials[-1].user_attrs["retry_of"] == 1
 
 
 def test_owners() -> None:

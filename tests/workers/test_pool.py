@@ -7,26 +7,32 @@ import dataclasses
 import errno
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
+import weakref
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 import torch
 from optuna.trial import TrialState
 
-from schedopt.config import StoreSection, load_config
-from schedopt.errors import StudyError
+from schedopt.config import load_config
+from schedopt.errors import SchedoptError, StudyError
+from schedopt.registry import pickled_parts
+from schedopt.rules import RULES, Rule
 from schedopt.schedules import line, zeros
+from schedopt.search.study import study_name
 from schedopt.search.workbench import Workbench
 from schedopt.storage.opening import open_storage
-from schedopt.store import Store
 from schedopt.workers import pool
 from schedopt.workers.pool import devices_for, open_pool
-from schedopt.workers.run import open_study
+from schedopt.workers.run import open_study, run
 from tests.models import noise_excerpt
-from tests.servers import small_disk, wait_for
+from tests.servers import environment, small_disk, wait_for
 from tests.studies import write_study
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -73,22 +79,111 @@ def test_two_workers_share_a_study_and_find_what_one_would(tmp_path: Path) -> No
         assert trial.value == pytest.approx(undisturbed.outcome(betas).value, abs=1e-6)
 
 
-def test_references_scored_by_several_cost_and_are_what_one_would_say(tmp_path: Path) -> None:
-    bench, _ = prepared(tmp_path, 8)
-    config = bench.config.model_copy(update={"store": StoreSection(disk=0)})
-    bench = dataclasses.replace(bench, config=config, store=Store())
-    references = [line(2), zeros(2)]
-    alone = bench.objective("vocals")
-    expected = [alone.outcome(betas) for betas in references]
-    together = dataclasses.replace(bench, store=Store())
-    objective = together.objective("vocals")
-    with open_pool(together) as workers:
-        workers.rehearse(objective, "vocals", references)
-    run = objective.passes().run
-    found = [objective.outcome(betas) for betas in references]
-    assert [outcome.by_step for outcome in found] == [pytest.approx(o.by_step, abs=1e-6) for o in expected]
-    assert run == 2 * 3, "a pass on the mixture and two steps for each excerpt; β = 0 costs nothing under this rule"
-    assert objective.passes() == alone.passes()
+@pytest.mark.parametrize("target", ["vocals", ["drums", "vocals"]])
+def test_references_are_scored_once_and_the_workers_find_no_model_in_this_process(
+    target: str | list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_study(
+        tmp_path,
+        tracks=2,
+        refinement={"steps": 2, "target": target},
+        search={"pruner": "none"},
+        study={"trials": 3, "workers": 2},
+        store={"disk": 0, "audio": 0},
+    )
+    config = load_config(path)
+    alone = Workbench.prepare(config).objective("vocals")
+    expected = alone.outcome(line(2))
+    alone.outcome(zeros(2))
+    models: list[weakref.ref[Any]] = []
+    alive: list[bool] = []
+    prepare, search = Workbench.prepare, pool.Pool.work
+
+    def noting(*args: Any, **kwargs: Any) -> Workbench:
+        bench = prepare(*args, **kwargs)
+        models.append(weakref.ref(bench.separator))
+        return bench
+
+    def checking(self: pool.Pool, *args: Any) -> None:
+        alive.append(models[0]() is not None)
+        search(self, *args)
+
+    monkeypatch.setattr(Workbench, "prepare", noting)
+    monkeypatch.setattr(pool.Pool, "work", checking)
+    run(config)
+    assert set(alive) == {False}, "a model that this process keeps takes a GPU's memory from the workers"
+    for stem in config.refinement.targets:
+        study = optuna.load_study(study_name=study_name(config, stem), storage=config.study.storage)
+        assert all(trial.user_attrs["passes_run"] == 0 for trial in study.trials if "role" in trial.user_attrs)
+    if target == "vocals":
+        assert study.user_attrs["line"]["by_step"] == pytest.approx(expected.by_step, abs=1e-6)
+        assert study.user_attrs["references"]["passes_run"] == alone.passes().run == 2 * 3, (
+            "a pass on the mixture and two steps for each excerpt; β = 0 costs nothing under this rule"
+        )
+
+
+SCRIPT = """
+import dataclasses
+import sys
+from schedopt import load_config, run
+from schedopt.rules import RULES, Rule
+from schedopt.schedules import FAMILIES, family
+
+HALF = 0.5
+
+def gentle(view):
+    return (1 - HALF * view.beta) * view.mixture + HALF * view.beta * view.target
+
+def flat(steps):
+    return dataclasses.replace(family("linear", steps), name="flat")
+
+RULES.register("gentle", Rule("gentle", gentle))
+FAMILIES.register("flat", flat)
+(summary,) = run(load_config(sys.argv[1]))
+print(summary.complete, summary.best.value)
+"""
+
+
+def study_with_parts(folder: Path, workers: int) -> Path:
+    return write_study(
+        folder,
+        tracks=2,
+        name=f"with-{workers}",
+        refinement={"steps": 2, "rule": "gentle"},
+        schedule={"family": "flat"},
+        search={"pruner": "none", "sampler": "grid", "grid": 4},
+        study={"trials": 4, "workers": workers},
+        store={"disk": 0},
+    )
+
+
+def test_a_scripts_rule_and_family_reach_the_workers(tmp_path: Path) -> None:
+    """The script's functions are in no module that a worker could import."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    found = []
+    for workers in (1, 2):
+        command = [sys.executable, str(script), str(study_with_parts(tmp_path, workers))]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+        assert done.returncode == 0, done.stderr
+        found.append(float(done.stdout.split()[-1]))
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+
+
+def test_a_notebook_cells_rule_and_family_reach_the_workers(tmp_path: Path) -> None:
+    """Cells are code without a file, executed in the namespace of `__main__`."""
+    path = study_with_parts(tmp_path, 2)
+    cells = f"import sys; sys.argv = ['', {str(path)!r}]; exec(compile({SCRIPT!r}, '<cell 1>', 'exec'), globals())"
+    done = subprocess.run([sys.executable, "-"], input=cells, capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_part_that_cannot_be_sent_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, study = prepared(tmp_path, 8)
+    monkeypatch.setitem(RULES.added, "locked", Rule("locked", threading.Lock()))  # type: ignore[arg-type]
+    with pytest.raises(SchedoptError, match="rule 'locked' cannot be sent") as caught, open_pool(bench) as workers:
+        workers.work(study, "vocals", lambda: None)
+    assert "\n" not in str(caught.value)
 
 
 def _owners(study: optuna.Study) -> set[int]:
@@ -108,7 +203,7 @@ def test_a_worker_whose_files_are_others_gives_up(tmp_path: Path, monkeypatch: p
     """On another machine the same name may hold other weights or tracks: such a trial would not be this study's."""
     bench, _ = prepared(tmp_path, 8)
     monkeypatch.setattr(pool, "work", lambda *_, **__: None)
-    job = pool.Job("vocals", "cpu", 1, False, bench.config.model_dump_json())
+    job = pool.Job("vocals", "cpu", 1, False, bench.config.model_dump_json(), pickled_parts())
     pool.materials.cache_clear()
     pool.run_worker(job, lambda: False)
     track = tmp_path / "music" / "search" / "track-1"

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -97,6 +98,24 @@ def test_ctrl_c_ends_them(processes: Processes) -> None:
     with pytest.raises(KeyboardInterrupt):
         processes.run([(time.sleep, (60,))] * 2, interrupt)
     assert time.monotonic() - began < 30
+    assert not [number for number in pids if psutil.pid_exists(number)]
+
+
+def test_none_of_them_sees_another_one_dead(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that did would report the other one's trial as that of a process that died."""
+    pids = processes.run([(pid, (1,))] * 2)
+    seen: list[list[str]] = []
+    kill = subprocess.Popen.kill
+
+    def slow_kill(self: Any) -> None:
+        if not seen:
+            wait_for(lambda: all(psutil.Process(number).status() == psutil.STATUS_STOPPED for number in pids))
+            seen.append([psutil.Process(number).status() for number in pids])
+        kill(self)
+
+    monkeypatch.setattr(subprocess.Popen, "kill", slow_kill)
+    processes.end()
+    assert seen == [[psutil.STATUS_STOPPED] * 2]
     assert not [number for number in pids if psutil.pid_exists(number)]
 
 

@@ -53,6 +53,10 @@ def study_figures(study: optuna.Study) -> dict[str, go.Figure]:
 
     Names: `schedules`, `steps`, `progress`, `tracks`, `passes`, `importance`. `schedopt.view.figures.caption` gives the
     sentence below each.
+
+    >>> import optuna, schedopt
+    >>> schedopt.figures(optuna.create_study())
+    {}
     """
     trials = study.get_trials(deepcopy=False)
     complete = [t for t in trials if t.state == TrialState.COMPLETE and "by_step" in t.user_attrs]
@@ -68,6 +72,10 @@ def study_figures(study: optuna.Study) -> dict[str, go.Figure]:
         "importance": _importance(study, complete),
     }
     return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+figures = study_figures
+"""Its public name, `schedopt.figures`."""
 
 
 def _styled(named: Mapping[str, FrozenTrial]) -> list[tuple[str, FrozenTrial, Style]]:

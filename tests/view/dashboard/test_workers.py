@@ -16,6 +16,7 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
 from schedopt.config import load_config
+from schedopt.registry import pickled_parts
 from schedopt.search.audio import make_folder
 from schedopt.search.workbench import Workbench
 from schedopt.storage.opening import open_storage
@@ -65,7 +66,7 @@ def test_eight_workers_and_a_polled_dashboard(tmp_path: Path) -> None:
     # Processes of their own that need not import everything anew, doing what `--workers 8` lets them do.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["schedopt.workers.pool"])
-    job = Job("vocals", "cpu", 1, False, config.model_dump_json())
+    job = Job("vocals", "cpu", 1, False, config.model_dump_json(), pickled_parts())
     workers = [context.Process(target=run_worker, args=(job, never)) for _ in range(WORKERS)]
     for worker in workers:
         worker.start()

@@ -1,0 +1,128 @@
+"""A schedule file ready to refine songs: the file, and the separator that its schedules were searched with."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from schedopt.data import read_song
+from schedopt.errors import DataError
+from schedopt.files.presets import open_schedule
+from schedopt.files.schedule_file import ScheduleFile, check_separator
+from schedopt.separators import Separator, load_separator
+from schedopt.songs.refining import SongPasses, separate, stems_to_estimate
+
+
+def load_separator_of(
+    file: ScheduleFile | None,
+    model: str,
+    *,
+    device: str = "auto",
+    overlap: float | None = None,
+    segment: float | None = None,
+    trust_pickle: bool = False,
+) -> Separator:
+    """The model in the settings asked for, else in those of `file`'s search, else in demucs'; always in float32."""
+    searched = None if file is None else file.model
+    if searched is not None:
+        overlap = searched.overlap if overlap is None else overlap
+        segment = searched.segment if segment is None and searched.segment != "model" else segment
+    return load_separator(
+        model,
+        device=device,
+        precision="float32",
+        overlap=0.25 if overlap is None else overlap,
+        segment=segment,
+        stems={} if searched is None else searched.stems,
+        trust_pickle=trust_pickle,
+    )
+
+
+@dataclass(frozen=True)
+class SongSchedule:
+    """The schedules of a file, for whole songs in memory. Made by `load_schedule`.
+
+    Attributes:
+        file: the schedule file.
+        model: the separator's name; that of the search unless another was asked for.
+    """
+
+    file: ScheduleFile
+    model: str
+    device: str = "auto"
+    trust_pickle: bool = False
+
+    @functools.cached_property
+    def separator(self) -> Separator:
+        """The separator, loaded when it is first used.
+
+        Raises:
+            SeparatorError: it cannot be loaded.
+            ScheduleError: the schedules were searched with other weights.
+        """
+        found = load_separator_of(self.file, self.model, device=self.device, trust_pickle=self.trust_pickle)
+        check_separator(self.file, found, "the schedule", "model=")
+        return found
+
+    @property
+    def betas(self) -> dict[str, tuple[float, ...]]:
+        """Target → β_1 … β_N; the target `all` serves every stem without a schedule of its own."""
+        return {target: entry.betas for target, entry in self.file.schedules.items()}
+
+    def refine(
+        self, audio: Tensor | NDArray[np.float32] | Path | str, *, stems: Sequence[str] | None = None, shifts: int = 0
+    ) -> dict[str, Tensor]:
+        """Stem → estimate, (channels, samples) on the CPU. Costs 1 pass, and N more for each stem with a schedule.
+
+        Args:
+            audio: a song as (channels, samples) at `separator.sample_rate`, or a file of any format and rate.
+            stems: those that are wanted; all of the model's where None.
+            shifts: average every pass over so many seeded shifts; 0 for none.
+
+        Raises:
+            DataError: the audio cannot be read, has another shape, or the model lacks one of `stems`.
+        """
+        separator = self.separator
+        wanted = separator.stems if stems is None else tuple(stems)
+        unknown = [stem for stem in wanted if stem not in separator.stems]
+        if unknown:
+            raise DataError(f"{separator.name} has no stem {unknown[0]!r}, only {', '.join(separator.stems)}")
+        if isinstance(audio, (str, Path)):
+            song = read_song(audio, separator.sample_rate, separator.channels)
+        else:
+            song = torch.as_tensor(audio, dtype=torch.float32, device="cpu")
+        if song.ndim != 2 or len(song) != separator.channels or not song.numel():
+            raise DataError(f"a song has the shape ({separator.channels}, samples), not {tuple(song.shape)}")
+        entries = self.file.entries(separator.stems)
+        passes = SongPasses(separator, song, stems_to_estimate(separator, entries, wanted), shifts=shifts)
+        return dict(separate(passes, entries, wanted))
+
+
+def load_schedule(
+    name: Path | str, *, model: str | None = None, device: str = "auto", trust_pickle: bool = False
+) -> SongSchedule:
+    """A schedule file, or a preset by its name, ready to refine songs.
+
+    Args:
+        model: in place of the one that the file names; it must have the same weights.
+        device: auto, cpu, cuda, cuda:N or mps.
+        trust_pickle: load `.th` weights, whose loading runs code that is in them.
+
+    Raises:
+        ScheduleError: there is no such file or preset, or it cannot be followed.
+
+    >>> import schedopt
+    >>> schedule = schedopt.load_schedule("demo", device="cpu")
+    >>> song = schedopt.mix(schedopt.load_tracks("demo", "held-out", 1)[0].read(0.0, 1.0))
+    >>> schedule.refine(song, stems=["bass"])["bass"].shape
+    torch.Size([2, 44100])
+    """
+    file = open_schedule(name)
+    return SongSchedule(file, model or file.model.model, device, trust_pickle)

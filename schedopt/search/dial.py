@@ -55,7 +55,7 @@ def front(trials: Sequence[FrozenTrial], zeros: Mapping[str, Any], *, by_bound: 
     """The candidates that no other one matches or beats in both metrics, from `full` to `clean`.
 
     Args:
-        trials: of the study; only complete ones of two metrics count, and of equal ones the first with the fewest steps.
+        trials: of the study; complete ones of two metrics count; of equal ones the first with the fewest steps.
         zeros: the study's attribute of this name: gains by track of β = 0.
         by_bound: compare lower bounds, else means.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import BaseStorage
@@ -33,7 +33,7 @@ from schedopt.search.study import best_trial, dial_points, search_of, study_name
 from schedopt.search_options import criteria, dial
 from schedopt.storage.urls import shown, sqlite_file
 
-VERDICTS = ("sdr", "si_sdr", "snr")
+VERDICTS: tuple[Literal["sdr", "si_sdr", "snr"], ...] = ("sdr", "si_sdr", "snr")
 """Metrics that a benchmark's verdict can be about."""
 
 REFINEMENT_KEYS = ("rule", "shift", "output", "residual", "peak_guard", "sigma")
@@ -145,7 +145,7 @@ def entry_of(study: optuna.Study, url: str, point: str | None = None) -> Entry:
         study=study.study_name,
         storage=shown(url),
         trial=trial.number,
-        metric=next((name for name in metrics if name in VERDICTS), stored["search"]["metric"]),
+        metric=next((name for one in metrics for name in VERDICTS if name == one), stored["search"]["metric"]),
         search=None if two and metrics[0] not in VERDICTS else scores[0],
         objectives=dict(zip(metrics, scores, strict=True)) if two else {},
     )

@@ -38,6 +38,9 @@ TOY_NOTE = (
     metavar="FILE",
     help="Schedule file, or the name of a preset (demo). Without it every stem comes from the plain pass.",
 )
+@click.option(
+    "--point", metavar="NAME", help="Of a schedule with points: clean (least bleed), balanced (default) or full."
+)
 @click.option("-o", "--out", type=PATH, default=Path("separated"), show_default=True, help="Folder of the results.")
 @click.option("-n", "--name", "model", type=WORD, help=f"Model; default: the schedule's, without one {MODEL}.")
 @click.option("--two-stems", metavar="STEM", help="Only STEM, and the rest as no_STEM.")
@@ -76,6 +79,7 @@ TOY_NOTE = (
 def separate(
     songs: tuple[Path, ...],
     schedule_name: str | None,
+    point: str | None,
     out: Path,
     model: str | None,
     two_stems: str | None,
@@ -109,7 +113,9 @@ def separate(
         raise click.UsageError("--int24 and --float32: choose one")
     if flac and float32:
         raise click.UsageError("--flac and --float32: FLAC has no float samples; take --int24")
-    file = None if schedule_name is None else open_schedule(schedule_name)
+    if point is not None and schedule_name is None:
+        raise click.UsageError("--point: name the schedule whose point it is with --schedule")
+    file = None if schedule_name is None else open_schedule(schedule_name, point)
     if file is not None and file.model.model == TOY and model in (None, TOY):
         click.echo(f"note: {TOY_NOTE}", err=True)
     found = find_songs(songs)

@@ -185,7 +185,7 @@ class ScheduleFile(Part):
     @classmethod
     def _known_format(cls, value: int) -> int:
         if value not in READABLE:
-            raise ValueError(f"this schedopt reads formats {' and '.join(map(str, READABLE))}")
+            raise ValueError(f"this schedopt reads formats {', '.join(map(str, READABLE[:-1]))} and {READABLE[-1]}")
         return value
 
     @field_validator("kind")

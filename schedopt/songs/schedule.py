@@ -106,17 +106,23 @@ class SongSchedule:
 
 
 def load_schedule(
-    name: Path | str, *, model: str | None = None, device: str = "auto", trust_pickle: bool = False
+    name: Path | str,
+    *,
+    point: str | None = None,
+    model: str | None = None,
+    device: str = "auto",
+    trust_pickle: bool = False,
 ) -> SongSchedule:
     """A schedule file, or a preset by its name, ready to refine songs.
 
     Args:
+        point: of a file with points (a bleed dial), which one: clean, balanced (also without it) or full.
         model: in place of the one that the file names; it must have the same weights.
         device: auto, cpu, cuda, cuda:N or mps.
         trust_pickle: load `.th` weights, whose loading runs code that is in them.
 
     Raises:
-        ScheduleError: there is no such file or preset, or it cannot be followed.
+        ScheduleError: there is no such file, preset or point, or it cannot be followed.
 
     >>> import schedopt
     >>> schedule = schedopt.load_schedule("demo", device="cpu")
@@ -124,5 +130,5 @@ def load_schedule(
     >>> schedule.refine(song, stems=["bass"])["bass"].shape
     torch.Size([2, 44100])
     """
-    file = open_schedule(name)
+    file = open_schedule(name, point)
     return SongSchedule(file, model or file.model.model, device, trust_pickle)

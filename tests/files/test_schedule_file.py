@@ -20,6 +20,7 @@ from schedopt.files.presets import is_preset, open_schedule, preset_names
 from schedopt.files.schedule_file import (
     FORMAT,
     MAX_BYTES,
+    READABLE,
     Entry,
     ScheduleFile,
     check_separator,
@@ -109,7 +110,9 @@ def test_no_oracle_reaches_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("format", 3, "format = 3: this schedopt reads formats 1 and 2"),
+        ("format", 4, "format = 4: this schedopt reads formats 1, 2 and 3"),
+        ("points", {"clean": {"bass": {"rule": "remix", "betas": [0.5]}}}, "point clean has not the targets"),
+        ("points", {"Clean!": {}}, "points.Clean!"),
         ("format", True, "format = True: "),
         ("model.segment", 0, "model.segment"),
         ("model.overlap", 1, "model.overlap = 1: "),
@@ -208,7 +211,7 @@ def test_schedule_files_follow_the_schema(name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("format", 3),
+        ("format", 4),
         ("kind", "x"),
         ("extra", 1),
         ("schedules", {}),
@@ -255,7 +258,7 @@ def test_presets_fit_the_demo_and_files_of_their_name_are_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preset = open_schedule("demo")
-    assert preset.format == FORMAT
+    assert preset.format in READABLE
     assert list(preset.entries()) == ["drums", "bass", "other", "vocals"]
     check_separator(preset, load_separator("demo", device="cpu"), "demo")
     monkeypatch.chdir(tmp_path)

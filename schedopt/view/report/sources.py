@@ -15,7 +15,7 @@ from schedopt.data import Split, cut_excerpts, load_tracks
 from schedopt.errors import DataError, SchedoptError, SeparatorError
 from schedopt.files.benchmark_file import BenchmarkFile, StemScores
 from schedopt.files.schedule_file import SHARED
-from schedopt.proof.tables import footnotes, headline, lengths, stem_table
+from schedopt.proof.tables import footnotes, headline, lengths, objectives_table, stem_table
 from schedopt.rules import rule
 from schedopt.search.export import entry_of, load_study
 from schedopt.search.provenance import lines, provenance
@@ -76,8 +76,9 @@ def benchmark_page(file: BenchmarkFile, audio: Audio) -> Page:
     made, missing = _listen(_benchmark_clips(file, audio), audio)
     tables = []
     for scope in file.scopes:
-        header, rows = stem_table(file, scope)
-        tables.append(Table(tuple(header), tuple(tuple(row) for row in rows)))
+        for make in (stem_table, *[objectives_table] * bool(file.objectives)):
+            header, rows = make(file, scope)
+            tables.append(Table(tuple(header), tuple(tuple(row) for row in rows)))
     section = Section(
         "benchmark",
         "Held-out tracks",

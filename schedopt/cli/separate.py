@@ -17,6 +17,7 @@ from schedopt.files.schedule_file import SEGMENT_RANGE, Entry, check_separator
 from schedopt.songs import Encoding, Options, Position, Result, Template, count_passes, find_songs, separate_songs
 from schedopt.songs.batch import OtherMethod
 from schedopt.songs.naming import DEFAULT
+from schedopt.songs.quality import COVERAGE, Quality
 from schedopt.songs.schedule import load_separator_of
 from schedopt.songs.writing import Clip
 
@@ -74,6 +75,11 @@ TOY_NOTE = (
 )
 @click.option("--downmix", is_flag=True, help="Mix all of 3 to 8 channels (ITU-R BS.775); default: the first two only.")
 @click.option("--overwrite", is_flag=True, help="Separate again what has a result already.")
+@click.option(
+    "--quality",
+    is_flag=True,
+    help="Also estimate each stem's SI-SDR without its true stem, from a second separation: twice the cost.",
+)
 @click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
 def separate(
@@ -95,6 +101,7 @@ def separate(
     clip_mode: Clip | None,
     downmix: bool,
     overwrite: bool,
+    quality: bool,
     trust_pickle: bool,
     as_json: bool,
 ) -> int:
@@ -107,6 +114,10 @@ def separate(
     is separated, about 0.3 GB of disk a minute are used in OUT. Stems that are there already, from the same song with
     the same settings, are not separated again; those of another song are not replaced without --overwrite. A song that
     cannot be separated does not stop the others: it is named at the end, and the exit code is 1.
+
+    --quality mixes the estimates anew, moved in time against one another, separates that too, and compares: the SI-SDR
+    of the second estimates against the first is the self-remix score. For models and schedules that were calibrated
+    (python -m benchmarks.quality) the true SI-SDR is estimated from it with an interval, for others it stands alone.
     """
     _show.show_notes()
     if int24 and float32:
@@ -140,10 +151,11 @@ def separate(
         other_method=other_method,
         overwrite=overwrite,
         downmix=downmix,
+        quality=quality,
     )
     stems = [stem for stem in separator.stems if two_stems in (None, stem) or other_method == "add"]
     results: list[Result] = []
-    with _Bar(options.entries, stems) as bar:
+    with _Bar(options.entries, stems, rounds=2 if quality else 1) as bar:
         for result in separate_songs(found, separator, options, bar.on_position):
             results.append(result)
             bar.finished(result, quiet=as_json)
@@ -157,6 +169,7 @@ def _end(results: Sequence[Result], *, as_json: bool) -> int:
         rows = [
             {"song": str(r.song), "state": r.state, "files": [str(file) for file in r.files]}
             | ({"error": r.error} if r.error else {})
+            | ({"quality": {stem: q.document() for stem, q in r.quality.items()}} if r.quality else {})
             for r in results
         ]
         _show.print_json({"songs": rows})
@@ -170,7 +183,8 @@ def _end(results: Sequence[Result], *, as_json: bool) -> int:
 class _Bar:
     """A bar for the song at work; without a terminal nothing but the line that each song ends with."""
 
-    def __init__(self, entries: Mapping[str, Entry], stems: Sequence[str]) -> None:
+    def __init__(self, entries: Mapping[str, Entry], stems: Sequence[str], rounds: int = 1) -> None:
+        """`rounds`: how often a song's steps are gone through."""
         console = Console(stderr=True)
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
@@ -187,6 +201,7 @@ class _Bar:
         self._order = {step: index for index, step in enumerate(steps)}
         assert len(steps) == count_passes(entries, stems)
         self._task: TaskID | None = None
+        self._rounds, self._round, self._last = rounds, 0, 0
 
     def __enter__(self) -> _Bar:
         return self
@@ -197,8 +212,13 @@ class _Bar:
     def on_position(self, song: Path, position: Position, samples: int) -> None:
         if self._task is None:
             self.bars.start()
-            self._task = self.bars.add_task(shown(song.name)[:40], total=len(self._order) * samples, note="")
-        done = self._order[position.target, position.step] * samples + position.samples
+            total = self._rounds * len(self._order) * samples
+            self._task = self.bars.add_task(shown(song.name)[:40], total=total, note="")
+            self._round = self._last = 0
+        step = self._order[position.target, position.step]
+        self._round += step < self._last
+        self._last = step
+        done = (self._round * len(self._order) + step) * samples + position.samples
         note = "plain pass" if position.target is None else f"{position.target}, step {position.step}"
         self.bars.update(self._task, completed=done, note=note)
 
@@ -212,3 +232,14 @@ class _Bar:
         where = shown(result.files[0].parent)
         more = " (there already; --overwrite separates it again)" if result.state == "there" else ""
         click.echo(f"{shown(result.song)} → {where}{more}")
+        if result.quality:
+            _print_quality(result.quality)
+
+
+def _print_quality(found: Mapping[str, Quality]) -> None:
+    rows = []
+    for stem, one in found.items():
+        score, value = (f"{dB:.1f} dB" if dB is not None else "–" for dB in (one.self_remix, one.si_sdr))
+        interval = "–" if one.interval is None else f"{one.interval[0]:.1f} … {one.interval[1]:.1f} dB"
+        rows.append((stem, score, value, interval, one.note))
+    _show.print_table(("quality", "self-remix", "SI-SDR", f"{COVERAGE:.0%} interval", "note"), rows)

@@ -3,9 +3,9 @@
 A song's estimates are moved in time against one another by seeded amounts, added up to a new mixture, and separated
 again as the song was. How close the second estimates come to the first ones is the *self-remix score*, an SI-SDR in dB.
 Songs that a model separates well have higher ones. It is no SI-SDR of the song: the second mixture consists of what
-the model has made itself. So the true SI-SDR is estimated from it by a line that was fitted, for one model and schedule,
-on songs whose stems are known (`calibration.json`, made by `python -m benchmarks.quality`). Without one there is no
-interval.
+the model has made itself. So the true SI-SDR is estimated from it by a line that was fitted, for one model and
+schedule, on songs whose stems are known (`calibration.json`, made by `python -m benchmarks.quality`). Without one there
+is no interval.
 
 Costs as many passes as the separation itself: 1 and N more for each stem with a schedule of N steps, times the shifts.
 """

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from schedopt.cli import _show
 from schedopt.cli._paths import PATH, WORD, Number
 from schedopt.errors import shown
-from schedopt.files.presets import open_schedule
+from schedopt.files.presets import open_schedule, preset_names
 from schedopt.files.schedule_file import SEGMENT_RANGE, Entry, check_separator
 from schedopt.songs import Encoding, Options, Position, Result, Template, count_passes, find_songs, separate_songs
 from schedopt.songs.batch import OtherMethod
@@ -37,7 +37,7 @@ TOY_NOTE = (
     "--schedule",
     "schedule_name",
     metavar="FILE",
-    help="Schedule file, or the name of a preset (demo). Without it every stem comes from the plain pass.",
+    help=f"Schedule file, or a preset ({', '.join(preset_names())}). Without it every stem comes from the plain pass.",
 )
 @click.option(
     "--point", metavar="NAME", help="Of a schedule with points: clean (least bleed), balanced (default) or full."

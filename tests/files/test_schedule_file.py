@@ -265,6 +265,6 @@ def test_presets_fit_the_demo_and_files_of_their_name_are_told_apart(
     Path("demo").write_text(json.dumps(MINIMAL))
     assert open_schedule("demo") == preset
     assert open_schedule("./demo").entries()["vocals"].betas == (0.5, 0.25)
-    assert [is_preset(name) for name in preset_names()] == [True]
+    assert all(is_preset(name) for name in preset_names())
     with pytest.raises(ScheduleError, match="demos: there is no such schedule file; presets: demo"):
         open_schedule("demos")

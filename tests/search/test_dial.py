@@ -21,6 +21,8 @@ from schedopt.search.selection import lower_bound
 from schedopt.search.study import dial_front
 from schedopt.search.workbench import Workbench
 from schedopt.search_options import criteria, directions
+from schedopt.view.dashboard.notes import study_note, trial_note
+from schedopt.view.trials import named_trials
 from tests.studies import make_study, write_study
 
 ZEROS = {"gain_by_track": [0.0, 0.0, 0.0], "other": {"gain_by_track": [0.0, 0.0, 0.0]}}
@@ -120,12 +122,10 @@ def test_bad_objectives_are_refused_in_one_line(search: dict[str, Any], message:
 
 def test_no_pass_is_spent_on_the_second_metric(tmp_path: Path) -> None:
     """And both scores are those that a study of this metric alone gives the same schedule."""
-    searches = {"a": {"objectives": ["si_sir", "passes"]}, "b": {"objectives": ["si_sar", "passes"]}, "c": TWO}
+    searches: list[dict[str, Any]] = [{"objectives": ["si_sir", "passes"]}, {"objectives": ["si_sar", "passes"]}, TWO]
     first, second, both = (
-        Workbench.prepare(
-            make_study(tmp_path, tracks=2, name=name, study={"name": name}, search=search, store={"disk": 0})
-        ).objective("vocals")
-        for name, search in searches.items()
+        Workbench.prepare(make_study(tmp_path, search=search, store={"disk": 0})).objective("vocals")
+        for search in searches
     )
     betas = (0.3, 0.6)
     made = both.outcome(betas)
@@ -134,7 +134,7 @@ def test_no_pass_is_spent_on_the_second_metric(tmp_path: Path) -> None:
     assert made.other.by_step == pytest.approx(second.outcome(betas).by_step, abs=1e-9)
     assert made.other.by_step != made.by_step
     assert both.passes() == first.passes() == second.passes()
-    assert both.passes().run == 6
+    assert both.passes().run == 9
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +191,13 @@ def test_reports_and_figures_name_the_points(run: Path, tmp_path: Path) -> None:
     figures = schedopt.figures(study_of(run))
     assert "dial" in figures
     assert "SI-SIR" in figures["steps"].layout.title.text
+    study = study_of(run)
+    named = named_trials(study, study.get_trials(deepcopy=False))
+    assert next(iter(named)).startswith("selected trial, ")
+    note = study_note(study, named, "sqlite:///s.db")
+    assert all(f"- {name}: SI-SIR " in note for name in named)
+    assert "All three points are exported" in note
+    assert all("SI-SAR" in trial_note(study, name, trial) for name, trial in named.items())
     page = tmp_path / "r.html"
     assert call(["report", str(run), "-o", str(page), "--audio", "0"]) == 0
     text = page.read_text(encoding="utf-8")
@@ -199,7 +206,7 @@ def test_reports_and_figures_name_the_points(run: Path, tmp_path: Path) -> None:
 
 
 def test_own_studies_have_both_directions(tmp_path: Path) -> None:
-    config = make_study(tmp_path, tracks=2, search=TWO, refinement={"steps": 2})
+    config = make_study(tmp_path, search=TWO, refinement={"steps": 2})
     objective = schedopt.objective(config)
     assert objective.directions == ["maximize", "maximize"]
     study = optuna.create_study(directions=objective.directions, sampler=optuna.samplers.RandomSampler(0))

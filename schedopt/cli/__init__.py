@@ -189,12 +189,12 @@ def _ended_by_signals() -> Iterator[None]:
         # Python lets only the main thread hear signals.
         yield
         return
-    heard = [signal.SIGTERM]
+    received = [signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        heard.append(signal.SIGHUP)
-    before = [signal.signal(name, signal.default_int_handler) for name in heard]
+        received.append(signal.SIGHUP)
+    before = [signal.signal(name, signal.default_int_handler) for name in received]
     try:
         yield
     finally:
-        for name, handler in zip(heard, before, strict=True):
+        for name, handler in zip(received, before, strict=True):
             signal.signal(name, handler)

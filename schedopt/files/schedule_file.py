@@ -54,11 +54,11 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=SEGMENT_RANGE[0], le=SEGMENT_RANGE[1], allow_inf_nan=False)]
 
 
-class Part(BaseModel):
+class FrozenModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class SearchedModel(Part):
+class SearchedModel(FrozenModel):
     """The separator of the search. `weights` is that of `Separator`, like `fingerprint`, which covers settings too."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
@@ -75,7 +75,7 @@ class SearchedModel(Part):
     weights: Hex | None = None
 
 
-class SearchedData(Part):
+class SearchedData(FrozenModel):
     """The music of the search."""
 
     source: Text
@@ -86,7 +86,7 @@ class SearchedData(Part):
     )
 
 
-class SearchScore(Part):
+class SearchScore(FrozenModel):
     """What the schedule was worth on the search excerpts, dB."""
 
     baseline: Number
@@ -95,7 +95,7 @@ class SearchScore(Part):
     excerpts: int = Field(ge=1)
 
 
-class Gain95(Part):
+class Gain95(FrozenModel):
     """A mean paired difference over tracks, dB, with its 95 % interval (null: unbounded or too few tracks)."""
 
     mean: Number
@@ -108,7 +108,7 @@ class Gain95(Part):
     )
 
 
-class HeldOutScore(Part):
+class HeldOutScore(FrozenModel):
     """What the schedule was worth on tracks that were not searched on: SDR, dB, mean over tracks."""
 
     source: Text
@@ -120,7 +120,7 @@ class HeldOutScore(Part):
     measured: Text | None = None
 
 
-class Entry(SeededOptions, Part):
+class Entry(SeededOptions, FrozenModel):
     """The schedule of one target and how it is applied; see `schedopt.refinement.Refinement`."""
 
     rule: Annotated[Text, Field(json_schema_extra={"not": {"const": "oracle"}})]
@@ -156,7 +156,7 @@ class Entry(SeededOptions, Part):
         return self
 
 
-class ScheduleFile(Part):
+class ScheduleFile(FrozenModel):
     """A schedule file."""
 
     format: int = Field(json_schema_extra={"enum": list(READABLE)})

@@ -29,7 +29,7 @@ class Watcher(Protocol):
         """A trial has finished, or some time has passed."""
 
 
-class Silent:
+class SilentWatcher:
     """A watcher that shows nothing."""
 
     def study(self, summary: Summary, trials: int) -> None:

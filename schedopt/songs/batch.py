@@ -25,10 +25,10 @@ from schedopt.arrays import Arrays, ScratchFiles, blocks, stored
 from schedopt.data import SUFFIXES, check_file, open_audio
 from schedopt.errors import DataError, SchedoptError, reason, shown
 from schedopt.files.schedule_file import Entry
+from schedopt.files.scratch import scratch_folder
 from schedopt.separators import Separator
 from schedopt.songs.naming import BY_FOLDER, Template, inside, model_folder, telling_apart
 from schedopt.songs.refining import Position, SongPasses, arrays_at_most, separate, stems_to_estimate
-from schedopt.songs.scratch import scratch_folder
 from schedopt.songs.writing import HEX, Encoding, Record, read_record, write
 
 SAMPLE_BYTES = 4

@@ -117,9 +117,9 @@ def write(wave: Tensor, path: Path, sample_rate: int, encoding: Encoding, record
 def _remove_time(file: BinaryIO) -> None:
     """Set to 0 the time of writing that libsndfile keeps in a float WAV's PEAK chunk: name, length, version, time."""
     header = file.read(HEADER)
-    place = header[: header.find(b"data")].find(b"PEAK")
-    if header.startswith((b"RIFF", b"RF64")) and place >= 0:
-        file.seek(place + 12)
+    offset = header[: header.find(b"data")].find(b"PEAK")
+    if header.startswith((b"RIFF", b"RF64")) and offset >= 0:
+        file.seek(offset + 12)
         file.write(bytes(4))
 
 

@@ -49,23 +49,23 @@ def build(
     Raises:
         SeparatorError: an argument that cannot be used.
     """
-    place = resolve_device(device)
-    resolve_precision(precision, place)
+    chosen_device = resolve_device(device)
+    resolve_precision(precision, chosen_device)
     model = model if adopt else copy.deepcopy(model)
     model.eval().requires_grad_(False)
-    batch = batch_for(place) if batch_segments is None else batch_segments
+    batch = batch_for(chosen_device) if batch_segments is None else batch_segments
     if batch < 1:
         raise SeparatorError(f"batch_segments {batch} is not at least 1")
     weights = weights_fingerprint(bag_of(model, name))
-    if device == "auto" and place.type != "cpu":
+    if device == "auto" and chosen_device.type != "cpu":
         # A copy, so that the model is still there where the device lost it.
-        made = _on(place, copy.deepcopy(model), weights, name, precision, overlap, segment, batch, optimise)
+        made = _on(chosen_device, copy.deepcopy(model), weights, name, precision, overlap, segment, batch, optimise)
         reason = _fault(made)
         if reason is None:
             return made
-        log.warning("%s does not run on %s and runs on the CPU instead: %s", name, place.type, reason)
-        place, batch = CPU, batch_segments or batch_for(CPU)
-    return _on(place, model, weights, name, precision, overlap, segment, batch, optimise)
+        log.warning("%s does not run on %s and runs on the CPU instead: %s", name, chosen_device.type, reason)
+        chosen_device, batch = CPU, batch_segments or batch_for(CPU)
+    return _on(chosen_device, model, weights, name, precision, overlap, segment, batch, optimise)
 
 
 def _on(

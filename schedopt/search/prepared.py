@@ -22,7 +22,7 @@ log = logging.getLogger("schedopt")
 
 
 @dataclass
-class Workbench:
+class PreparedSearch:
     """A study file made ready to evaluate schedules."""
 
     config: StudyConfig
@@ -39,7 +39,7 @@ class Workbench:
         trust_pickle: bool = False,
         excerpts: Sequence[Excerpt] | None = None,
         workers: int = 1,
-    ) -> Workbench:
+    ) -> PreparedSearch:
         """Load the model and cut the excerpts of one side of the split, in `workers` threads; no pass yet.
 
         `excerpts`: those of another process, which has cut them.

@@ -1,4 +1,4 @@
-"""A few seconds to listen to, kept on each trial that became the best: mixture, one pass, refined, reference.
+"""A few seconds to listen to: mixture, one pass, refined, reference, on trials that were selected or the highest.
 
 Optuna takes an artifact only while its trial runs, so the objective calls this at the end of such a trial. What goes
 wrong here is said once and never costs a trial.

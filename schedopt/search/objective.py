@@ -15,15 +15,15 @@ from schedopt.config import FINEST
 from schedopt.evaluation import Evaluator, Passes, Scores, mean_over_tracks
 from schedopt.schedules import Family, Schedule
 from schedopt.search.pruners import expected, pairs_excerpts
-from schedopt.search.selection import would_be_best
+from schedopt.search.selection import would_be_named
 from schedopt.search.space import suggest, suggest_steps
 from schedopt.search.study import zeros_by_track
 
 OnExcerpt = Callable[[int, int], None]
 """Called with (excerpts done, excerpts in all) while a trial runs."""
 
-OnBest = Callable[[optuna.Trial, Schedule], None]
-"""Called at the end of a trial that is better than all before it, with its schedule cut to the steps that count."""
+OnNamed = Callable[[optuna.Trial, Schedule], None]
+"""Called at the end of a trial that would be selected or the highest, with its schedule cut to the steps that count."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Objective:
         pruner: str = "none",
         seed: int = 0,
         on_excerpt: OnExcerpt | None = None,
-        on_best: OnBest | None = None,
+        on_named: OnNamed | None = None,
     ) -> None:
         self.evaluators = list(evaluators)
         self.family = family
@@ -102,7 +102,7 @@ class Objective:
         self.pruner = pruner
         self.seed = seed
         self.on_excerpt = on_excerpt
-        self.on_best = on_best
+        self.on_named = on_named
         # An excerpt is one task of every evaluator whose target sounds in it.
         tracks = {task.excerpt.fingerprint: task.excerpt.track for evaluator in evaluators for task in evaluator.tasks}
         self.units, self.unit_tracks = list(tracks), list(tracks.values())
@@ -126,8 +126,8 @@ class Objective:
         trial.set_user_attr("betas", list(betas))
         try:
             outcome = self._run(trial, betas)
-            if self.on_best is not None and _is_best(trial, outcome):
-                self.on_best(trial, betas[: outcome.steps])
+            if self.on_named is not None and _is_named(trial, outcome):
+                self.on_named(trial, betas[: outcome.steps])
         finally:
             spent = self.passes() - before
             _set_attrs(trial, spent.attributes(time.perf_counter() - began))
@@ -228,12 +228,12 @@ class Objective:
         return Outcome(tuple(float(value) for value in by_step), steps, tuple(zip(scores, tracks, strict=True)))
 
 
-def _is_best(trial: optuna.Trial, outcome: Outcome) -> bool:
-    """Whether `trial` would be the best if it ended now."""
+def _is_named(trial: optuna.Trial, outcome: Outcome) -> bool:
+    """Whether `trial` would be selected or the highest if it ended now."""
     study = trial.study
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     gains = outcome.attributes()["gain_by_track"]
-    return would_be_best(complete, zeros_by_track(study), outcome.value, gains)
+    return would_be_named(complete, zeros_by_track(study), outcome.value, gains)
 
 
 def _set_attrs(trial: optuna.Trial, attrs: dict[str, Any]) -> None:

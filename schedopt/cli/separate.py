@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -149,7 +150,7 @@ def separate(
         _model(model, signature, repo, MODEL if file is None else file.model.model),
         device=device,
         overlap=overlap,
-        segment=SEGMENT_RANGE[1] if no_split else segment,
+        segment=math.inf if no_split else segment,
         trust_pickle=trust_pickle,
     )
     if file is not None:

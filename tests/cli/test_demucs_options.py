@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,7 +93,8 @@ def repo(tmp_path: Path) -> Path:
     made.mkdir()
     for seed, signature in enumerate(("0abc", "1def")):
         model = tiny_hdemucs(seed)
-        arguments, keywords = model._init_args_kwargs
+        made_with: Any = model._init_args_kwargs
+        arguments, keywords = made_with
         package = {"klass": type(model), "args": arguments, "kwargs": keywords, "state": model.state_dict()}
         save_with_checksum(package, made / f"{signature}.th")  # type: ignore[no-untyped-call]
     (made / "pair.yaml").write_text("models: ['0abc', '1def']\n")

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from schedopt.errors import ScheduleError
-from schedopt.outputs import OUTPUTS
+from schedopt.outputs import OUTPUTS, Weights
 from schedopt.rules import RULES
 
 MAX_SHIFT_SECONDS = 0.5
@@ -67,11 +67,13 @@ class Refinement(RefinementOptions):
     `shift`: the input of step n ≥ 1 is delayed by its own seeded amount of 0 to 0.5 s, the estimates moved back.
     `output`: see `schedopt.outputs`. `residual`: share of what each pass's estimates of all stems leave of its input
     that is added to the target from step 1 on (mixture consistency, arXiv 1811.08521, where the share is 1 / stems); it
-    costs no pass, but every stem must be estimated.
+    costs no pass, but every stem must be estimated. `weights`: those of an output that takes some, see
+    `schedopt.outputs.mixer`.
     """
 
     target: str
     seed: int = 0
+    weights: Weights | None = None
 
     def __init__(self, target: str, **options: Any) -> None:
         super().__init__(**{"target": target, **options})

@@ -152,14 +152,17 @@ class Evaluator:
         for state in self.states(betas, index, again=again):
             yield state.output()
 
-    def states(self, betas: Schedule, index: int, *, again: bool = False) -> Iterator[State]:
-        """The states after step 0 … N one by one, for one task.
+    def states(
+        self, betas: Schedule, index: int, *, refinement: Refinement | None = None, again: bool = False
+    ) -> Iterator[State]:
+        """The states after step 0 … N one by one, for one task; `refinement` in place of the evaluator's.
 
         Costs at most N+1 passes, counted in `passes` at the end. `again`: these steps have been scored, so that passes
         which are run once more were not saved then.
         """
         before, steps = self._memoised.passes, 0
-        for (state,) in trajectories(self._memoised, [self.tasks[index].scene], betas, self.refinement):
+        how = refinement or self.refinement
+        for (state,) in trajectories(self._memoised, [self.tasks[index].scene], betas, how):
             steps += 1
             yield state
         self._count(0 if again else steps, before)

@@ -45,10 +45,10 @@ class RefinementOptions(BaseModel):
             raise ValueError(f"reverse goes with the rule ddpm, not with {self.rule}")
         return self
 
-    def for_target(self, target: str, seed: int) -> Refinement:
+    def for_target(self, target: str, seed: int, weights: Weights | None = None) -> Refinement:
         """The refinement of the stem `target` with these options."""
         options = {name: getattr(self, name) for name in RefinementOptions.model_fields}
-        return Refinement(target, seed=seed, **options)
+        return Refinement(target, seed=seed, weights=weights, **options)
 
 
 class SeededOptions(RefinementOptions):
@@ -58,7 +58,11 @@ class SeededOptions(RefinementOptions):
 
     def refinement(self, stem: str) -> Refinement:
         """How the schedule beside these options is applied to the target `stem`."""
-        return self.for_target(stem, self.seed)
+        return self.for_target(stem, self.seed, self.weights_of(stem))
+
+    def weights_of(self, stem: str) -> Weights | None:
+        """Those of the output for the target `stem`."""
+        return None
 
 
 class Refinement(RefinementOptions):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor
 
 WHOLE = slice(None)
 
-Weights = tuple[tuple[float, ...], ...]
+LARGEST = 10.0
+"""Of a weight: nothing that passes leave is so far from the level of the target."""
+
+Weight = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+
+Weights = tuple[tuple[Weight, ...], ...]
 """Weights of an output that takes some, by band; see `schedopt.outputs.mixer`."""
 
 

@@ -31,6 +31,7 @@ from schedopt.evaluation import Evaluator, Scores
 from schedopt.metrics._base import float64_device
 from schedopt.outputs import OUTPUTS, Pass, Weights, bands
 from schedopt.outputs.mixer import mean_weights
+from schedopt.outputs.step import LARGEST
 from schedopt.schedules import Schedule
 from schedopt.search.selection import lower_bound
 
@@ -41,9 +42,6 @@ PENALTIES = np.geomspace(1e-4, 10, 11)
 
 FOLDS = 10
 """Groups of tracks that are left out in turn; with fewer tracks each is one."""
-
-LARGEST = 10.0
-"""Weights above this are not taken: nothing that the passes left is so far from the level of the target."""
 
 BLOCK = 2**18
 """Samples whose inner products are taken at once; a filter sees silence beyond them."""

@@ -14,6 +14,7 @@ from schedopt.errors import ScheduleError
 from schedopt.outputs.base import LAST, MEAN, Output
 from schedopt.outputs.mixer import MIXER, MIXER_BANDS
 from schedopt.outputs.step import Pass, Step, Weights
+from schedopt.outputs.wiener import WIENER
 from schedopt.registry import Registry
 
 __all__ = ["OUTPUTS", "Output", "Pass", "Step", "Weights", "register_output"]
@@ -23,9 +24,11 @@ OUTPUTS: Registry[Output] = Registry("output", "schedopt.outputs", ScheduleError
     "mean": MEAN,
     "mixer": MIXER,
     "mixer-bands": MIXER_BANDS,
+    "wiener": WIENER,
 })  # fmt: skip
 """`last`: the estimate of step n. `mean`: (x̂_0 + … + x̂_n)/(n + 1), with β = 0 and shifts Demucs' shift trick. `mixer`,
-`mixer-bands`: weights for the estimates of all steps and stems and the residual, fitted by the study."""
+`mixer-bands`: weights for the estimates of all steps and stems and the residual, fitted by the study. `wiener`: the mixture
+through a Wiener filter made of the mean estimates of all stems."""
 
 
 def register_output(output: Output) -> Output:

@@ -10,8 +10,8 @@ the residual; in each band, for `mixer-bands`), x its true stem, w the weights a
 Every track counts alike, whatever its level and difficulty: e_t is 1 for the mean output, and −10·log₁₀ e_t the gain in
 SNR. λ = ∞ is the mean output itself. λ is the one with the surest gain on tracks that are left out, in SNR and in SI-SDR
 (the smaller of the two lower bounds, `schedopt.search.selection`); where no bound is above 0, that is the mean
-output. Only squared errors are looked at: BSS Eval's SDR forgives any filter, and weights fitted on it gain nothing
-that can be heard.
+output. Only squared errors are fitted: BSS Eval's SDR forgives any filter, and weights fitted on it gain nothing that can
+be heard. But where the study's metric does not surely gain on left-out tracks, the mean output stays too.
 
 All of it is arithmetic on inner products: no pass is run. A trial's score is that of tracks under weights (and λ) that were
 fitted on the other tracks, so that more weights cannot flatter themselves.
@@ -46,8 +46,8 @@ FOLDS = 10
 BLOCK = 2**18
 """Samples whose inner products are taken at once; a filter sees silence beyond them."""
 
-UNSEEN = 1e-7
-"""Two bands are taken to share no frequency where the product of their gains is below."""
+FREQUENCIES = 2**13
+"""Those whose inner products are taken at once."""
 
 
 @dataclass(frozen=True)
@@ -207,25 +207,44 @@ class Mixed:
 def mixed(evaluator: Evaluator, betas: Schedule, scores: Scores, steps: Sequence[int]) -> Mixed:
     """Fit the weights of the evaluator's output after each of `steps`, and score them on tracks that are left out.
 
-    `scores`: those of the mean output, (tasks, N+1), which stay where a step is not asked for. Costs no pass while the
-    store holds those of `scores`.
+    Where the evaluator's metric does not surely gain on left-out tracks, the mean output stays; whether it does is asked of
+    the other tracks, for each one's own score.
+
+    Args:
+        scores: those of the mean output, (tasks, N+1), which stay where a step is not asked for.
+
+    Costs no pass while the store holds those of `scores`.
     """
-    how, tracks = evaluator.refinement, evaluator.tracks
-    rows = OUTPUTS.find(how.output).bands
-    products = [products_of(evaluator, betas, index, rows) for index in range(len(tracks))]
-    names = list(dict.fromkeys(tracks))
+    how, rows = evaluator.refinement, OUTPUTS.find(evaluator.refinement.output).bands
+    products = [products_of(evaluator, betas, index, rows) for index in range(len(scores))]
+    track_of = _numbers(evaluator.tracks)
     found, weights = scores.copy(), dict[int, Weights | None]()
     for n in steps:
-        one = Tracks.of(products, tracks, n, how.residual)
-        for track, w in enumerate(left_out(one)):
-            if np.array_equal(w, one.start):
-                continue
-            here = how.model_copy(update={"weights": as_rows(w, rows)})
-            chosen = [index for index, name in enumerate(tracks) if name == names[track]]
-            found[chosen, n] = evaluator.scores(betas[:n], chosen, every_step=False, refinement=here, again=True)[:, 0]
-        w = fitted(one)
-        weights[n] = None if np.array_equal(w, one.start) else as_rows(w, rows)
+        tracks = Tracks.of(products, evaluator.tracks, n, how.residual)
+        change = np.zeros(len(scores))
+        for track, w in enumerate(left_out(tracks)):
+            if not np.array_equal(w, tracks.start):
+                here = how.model_copy(update={"weights": as_rows(w, rows)})
+                mine = np.flatnonzero(track_of == track).tolist()
+                made = evaluator.scores(betas[:n], mine, every_step=False, refinement=here, again=True)
+                change[mine] = made[:, 0] - scores[mine, n]
+        gains = np.array([change[track_of == track].mean() for track in range(len(tracks))])
+        surely = np.array([_surely(np.delete(gains, track)) for track in range(len(tracks))])
+        found[:, n] += np.where(surely[track_of], change, 0.0)
+        w = fitted(tracks)
+        weights[n] = as_rows(w, rows) if _surely(gains) and not np.array_equal(w, tracks.start) else None
     return Mixed(found, weights)
+
+
+def _surely(gains: Array) -> bool:
+    """Whether gains by track are surely above 0."""
+    return len(gains) > 0 and bool(lower_bound(gains) > 0)
+
+
+def _numbers(tracks: Sequence[str]) -> NDArray[np.int64]:
+    """(tasks,): the number of each task's track, in order of appearance."""
+    names = list(dict.fromkeys(tracks))
+    return np.array([names.index(track) for track in tracks])
 
 
 def products_of(evaluator: Evaluator, betas: Schedule, index: int, rows: int) -> Products:
@@ -278,7 +297,6 @@ def _add_products(gram: Tensor, cross: Tensor, signals: Tensor, fixed: Tensor, s
         cross[:, :, 0] += other @ flat.T
         return
     length = bands.size_for(signals.shape[-1])
-    spectra, other = torch.fft.rfft(signals, length), torch.fft.rfft(fixed, length)
     low = torch.from_numpy(bands.responses(length, sample_rate)).to(gram.device)
     edges = torch.cat([torch.zeros_like(low[:1]), low, torch.ones_like(low[:1])])
     gains = edges[1:] - edges[:-1]  # (bands, frequencies)
@@ -286,19 +304,19 @@ def _add_products(gram: Tensor, cross: Tensor, signals: Tensor, fixed: Tensor, s
     counted[0] = 1 / length
     if length % 2 == 0:
         counted[-1] = 1 / length
-    for k in range(rows):
-        cross[:, :, k] += _inner(other, spectra, gains[k] * counted)
-        for m in range(k, rows):
-            both = gains[k] * gains[m]
-            inner = _inner(spectra, spectra, both * counted, both.abs() > UNSEEN)
-            gram[:, k, :, m] += inner
-            if m > k:
-                gram[:, m, :, k] += inner.T
+    pairs = (gains[:, None] * gains * counted).flatten(0, 1)  # (bands², frequencies)
+    spectra, others = _by_frequency(signals, length), _by_frequency(fixed, length)
+    for first in range(0, len(spectra), FREQUENCIES):
+        part = slice(first, first + FREQUENCIES)
+        left, right = spectra[part].double(), others[part].double()
+        inner = left @ left.mT  # (frequencies, size, size)
+        made = (pairs[:, part] @ inner.flatten(1)).unflatten(0, (rows, rows)).unflatten(2, inner.shape[1:])
+        gram += made.permute(2, 0, 3, 1)
+        inner = right @ left.mT  # (frequencies, fixed, size)
+        made = ((gains * counted)[:, part] @ inner.flatten(1)).unflatten(1, inner.shape[1:])
+        cross += made.permute(1, 2, 0)
 
 
-def _inner(a: Tensor, b: Tensor, weight: Tensor, where: Tensor | None = None) -> Tensor:
-    """Σ over channels and frequencies of weight · Re(a · conj(b)): (A, channels, F), (B, channels, F) → (A, B)."""
-    if where is not None:
-        a, b, weight = a[..., where], b[..., where], weight[where]
-    left = torch.view_as_real(a.to(torch.complex128) * weight).flatten(1)
-    return left @ torch.view_as_real(b.to(torch.complex128)).flatten(1).T
+def _by_frequency(signals: Tensor, length: int) -> Tensor:
+    """(signals, channels, samples) → (frequencies, signals, channels · 2), real and imaginary parts."""
+    return torch.view_as_real(torch.fft.rfft(signals, length)).permute(2, 0, 1, 3).flatten(2)

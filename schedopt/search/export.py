@@ -26,6 +26,7 @@ from schedopt.files.schedule_file import (
     load_schedule_file,
 )
 from schedopt.files.writing import json_text
+from schedopt.outputs import OUTPUTS
 from schedopt.rules import rule
 from schedopt.search.study import study_name, summarize
 from schedopt.storage.urls import shown, sqlite_file
@@ -121,8 +122,11 @@ def entry_of(study: optuna.Study, url: str) -> Entry:
         raise StudyError(f"study {study.study_name}: it has no complete trial yet, so nothing to export")
     stored = study.user_attrs["config"]
     options = {key: stored["refinement"][key] for key in REFINEMENT_KEYS if key in stored["refinement"]}
+    if OUTPUTS.find(options.get("output", "last")).bands and not selected.weights:
+        options["output"] = "mean"  # the same, but a pass need not estimate all stems
     return Entry(
         **options,
+        weights=selected.weights,
         seed=stored["study"]["seed"],
         family=stored["schedule"]["family"],
         params=selected.params,

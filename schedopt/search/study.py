@@ -4,7 +4,7 @@ A study is an ordinary Optuna study. Study attributes: `schedopt` (format versio
 `separator`, `weights` and `data` (fingerprints), `optimised` (settings for cheaper passes), `excerpts`, `tracks`,
 `left_out`, `baseline`, `line` and `zeros` (mean score by step, dB), `references` (what scoring these three cost).
 Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`, `spread`
-and `gain_by_track` (see `Outcome.attributes`), `passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`),
+and `gain_by_track` (see `Outcome.attributes`), `weights` of a mixer by target, `passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`),
 `failure` (why a trial failed), `owner` (machine and process), `retry_of` (the trial that it tries again), `versions`
 (those that are not the study's).
 """
@@ -15,7 +15,7 @@ import hashlib
 import platform
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 import schedopt
 from schedopt.config import StudyConfig, make_config
 from schedopt.errors import ConfigError, StudyError
+from schedopt.outputs import Weights
 from schedopt.search.selection import chosen, highest, reason
 from schedopt.separators import Separator
 from schedopt.types import Excerpt
@@ -210,23 +211,30 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class NamedTrial:
-    """The selected trial, which is exported, or the highest one (`schedopt.search.selection`): score and gain in dB."""
+    """The selected trial, which is exported, or the highest one (`schedopt.search.selection`): score and gain in dB.
+
+    `weights`: those of a mixer by target, where they are not the mean output's.
+    """
 
     number: int
     value: float
     gain: float
     betas: tuple[float, ...]
     params: dict[str, float]
+    weights: dict[str, Weights] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trial: FrozenTrial | None) -> NamedTrial | None:
         if trial is None:
             return None
         attrs = trial.user_attrs
-        return cls(trial.number, trial.values[0], attrs["gain"], tuple(attrs["betas"]), dict(trial.params))
+        weights = {stem: tuple(map(tuple, rows)) for stem, rows in attrs.get("weights", {}).items()}
+        return cls(trial.number, trial.values[0], attrs["gain"], tuple(attrs["betas"]), dict(trial.params), weights)
 
     def document(self) -> dict[str, Any]:
-        return asdict(self) | {"betas": list(self.betas)}
+        """Its numbers; weights only where there are some."""
+        found = asdict(self) | {"betas": list(self.betas)}
+        return {name: value for name, value in found.items() if name != "weights" or value}
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ from .search.own_study import StudyObjective as StudyObjective
 from .search.own_study import objective as objective
 from .separators import Separator as Separator
 from .separators import load_separator as load_separator
+from .songs.quality import Quality as Quality
+from .songs.quality import quality as quality
 from .songs.schedule import SongSchedule as SongSchedule
 from .songs.schedule import load_schedule as load_schedule
 from .trajectory import Scene as Scene

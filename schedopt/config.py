@@ -29,6 +29,7 @@ from schedopt.errors import ConfigError, ScheduleError, shown
 from schedopt.files.explain import explain, nearest
 from schedopt.files.names import checked_name
 from schedopt.files.reading import read_text
+from schedopt.outputs import OUTPUTS
 from schedopt.refinement import RefinementOptions
 from schedopt.schedules import DEFAULT_RESOLUTION, FAMILIES, Family, family, narrowed
 from schedopt.search_options import SearchOptions
@@ -201,6 +202,16 @@ class StudyConfig(Section):
         for stem, gain in self.data.gains.items():
             if gain == 0 and (stem in self.refinement.targets or "all" in self.refinement.targets):
                 raise ValueError(f"data.gains.{stem} = 0 takes the target {stem} out of the mixture")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_are_fitted_for_one_metric(self) -> StudyConfig:
+        output = self.refinement.output
+        if self.search.dial and OUTPUTS.find(output).bands:
+            raise ValueError(
+                f'refinement.output = "{output}" fits its weights for one metric, so it does not go with two in'
+                " search.objectives; take last, mean or wiener"
+            )
         return self
 
     def family(self) -> Family:

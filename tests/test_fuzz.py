@@ -56,7 +56,14 @@ STUDY: dict[str, Any] = {
         "sigma": 0.1,
     },
     "schedule": {"family": "linear", "resolution": 0.01, "space": {"start": [0.0, 0.5]}},
-    "search": {"sampler": "random", "pruner": "none", "metric": "sdr", "grid": 3, "pareto": False},
+    "search": {
+        "sampler": "random",
+        "pruner": "none",
+        "metric": "sdr",
+        "grid": 3,
+        "pareto": False,
+        "objectives": ["si_sir", "si_sar"],
+    },
     "store": {"memory": 1.0, "disk": 0.0, "folder": ""},
 }
 
@@ -83,6 +90,16 @@ SCHEDULE: dict[str, Any] = {
             "search": {"baseline": 1.0, "value": 2.0, "gain": 1.0, "excerpts": 4},
         },
         "all": {"rule": "resum", "betas": [1.0]},
+    },
+    "points": {
+        "clean": {
+            "vocals": {
+                "rule": "remix",
+                "betas": [0.9],
+                "objectives": {"si_sir": {"baseline": 1.0, "value": 2.0, "gain": 1.0, "excerpts": 4}},
+            },
+            "all": {"rule": "resum", "betas": [1.0]},
+        },
     },
     "versions": {"schedopt": "0.1.0"},
 }

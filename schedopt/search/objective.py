@@ -15,11 +15,13 @@ from schedopt.config import FINEST
 from schedopt.evaluation import Evaluator, Passes, Scores, mean_over_tracks
 from schedopt.outputs import OUTPUTS, Weights
 from schedopt.schedules import Family, Schedule
+from schedopt.search.dial import would_be_an_end
 from schedopt.search.mixing import Mixed, mixed
 from schedopt.search.pruners import expected, pairs_excerpts
 from schedopt.search.selection import would_be_named
 from schedopt.search.space import suggest, suggest_steps
 from schedopt.search.study import zeros_by_track
+from schedopt.search_options import PASSES, searches_steps
 
 OnExcerpt = Callable[[int, int], None]
 """Called with (excerpts done, excerpts in all) while a trial runs."""
@@ -35,13 +37,15 @@ class Outcome:
 
     `by_step` holds the mean score after each step 0 … N in dB; `steps` is the n whose score counts. `parts` are the
     scores behind it, a target each: (excerpts, N+1) in dB, and the excerpts' tracks. `weights`: those of a mixer by
-    target, fitted on all tracks, where they are not the mean output's; the scores are left-out ones.
+    target, fitted on all tracks, where they are not the mean output's; the scores are left-out ones. `other`: the same
+    in the second metric of a study of two.
     """
 
     by_step: tuple[float, ...]
     steps: int
     parts: Sequence[tuple[Scores, Sequence[str]]] = field(default=(), repr=False, compare=False)
     weights: Mapping[str, Weights] = field(default_factory=dict, repr=False, compare=False)
+    other: Outcome | None = field(default=None, repr=False, compare=False)
 
     @property
     def value(self) -> float:
@@ -70,7 +74,12 @@ class Outcome:
             "spread": [[round(float(v), 4) for v in row] for row in np.quantile(change, (0.25, 0.75), axis=0)],
             "gain_by_track": [round(float(v), 4) for v in change[:, self.steps]],
             **({"weights": dict(self.weights)} if self.weights else {}),
+            **({} if self.other is None else {"other": self.other._as_other()}),
         }
+
+    def _as_other(self) -> dict[str, Any]:
+        """What is kept of the score in a second metric."""
+        return {"value": self.value, "gain": self.gain, **self.attributes()}
 
 
 class Objective:
@@ -86,7 +95,8 @@ class Objective:
         resolution: every β is rounded to a multiple of it.
         choose_steps: the value is that of the best n in 1 … N instead of n = N. It costs no pass, since a
             trajectory of N steps holds every shorter one.
-        pareto: search a high score and few passes; the number of steps is then a parameter, and a trial has two values.
+        criteria: what a trial's values are: the evaluators' metric, and a second one of theirs (`also`) or `passes`,
+            if there are two; the number of steps is then a parameter.
         pruner: its name, since pruners differ in what they want reported.
         seed: fixes the order of excerpts.
     """
@@ -98,7 +108,7 @@ class Objective:
         *,
         resolution: float,
         choose_steps: bool = True,
-        pareto: bool = False,
+        criteria: Sequence[str] = ("sdr",),
         pruner: str = "none",
         seed: int = 0,
         on_excerpt: OnExcerpt | None = None,
@@ -107,8 +117,9 @@ class Objective:
         self.evaluators = list(evaluators)
         self.family = family
         self.resolution = resolution
-        self.choose_steps = choose_steps and not pareto
-        self.pareto = pareto
+        self.second = criteria[1] if len(criteria) == 2 else None
+        self.searches_steps = searches_steps(criteria, choose_steps=choose_steps)
+        self.choose_steps = choose_steps and self.second is None
         self.pruner = pruner
         self.seed = seed
         self.on_excerpt = on_excerpt
@@ -120,22 +131,32 @@ class Objective:
 
     def outcome(self, betas: Schedule) -> Outcome:
         """The score of `betas` on all excerpts, in dB; at most (N+1) passes an excerpt and target."""
-        return self._mix(betas, [evaluator.scores(betas) for evaluator in self.evaluators])
+        outcome = self._mix(betas, [evaluator.scores(betas) for evaluator in self.evaluators])
+        return self._with_other(outcome, betas)
+
+    def values(self, outcome: Outcome) -> float | tuple[float, float]:
+        """A trial's value in dB, or its two: the second metric in dB, or passes an excerpt."""
+        if self.second is None:
+            return outcome.value
+        return outcome.value, outcome.steps + 1 if outcome.other is None else outcome.other.value
+
+    def betas_of(self, trial: optuna.Trial) -> Schedule:
+        """The schedule that `trial`'s sampler proposes."""
+        betas = self.family.make(suggest(trial, self.family, self.resolution), self.resolution)
+        return betas[: suggest_steps(trial, self.family)] if self.searches_steps else betas
 
     def passes(self) -> Passes:
         """Passes of all evaluators so far."""
         parts = [evaluator.passes for evaluator in self.evaluators]
         return Passes(sum(part.run for part in parts), sum(part.saved for part in parts))
 
-    def __call__(self, trial: optuna.Trial) -> float | tuple[float, int]:
-        """Value of the trial in dB (and its passes, with `pareto`); `optuna.TrialPruned` where the pruner ends it."""
+    def __call__(self, trial: optuna.Trial) -> float | tuple[float, float]:
+        """The trial's `values`; `optuna.TrialPruned` where the pruner ends it."""
         began, before = time.perf_counter(), self.passes()
-        betas = self.family.make(suggest(trial, self.family, self.resolution), self.resolution)
-        if self.pareto:
-            betas = betas[: suggest_steps(trial, self.family)]
+        betas = self.betas_of(trial)
         trial.set_user_attr("betas", list(betas))
         try:
-            outcome = self._run(trial, betas)
+            outcome = self._with_other(self._run(trial, betas), betas)
             if self.on_named is not None and _is_named(trial, outcome):
                 self.on_named(trial, betas[: outcome.steps], outcome.weights)
         finally:
@@ -150,7 +171,7 @@ class Objective:
                 **outcome.attributes(),
             },
         )
-        return (outcome.value, outcome.steps + 1) if self.pareto else outcome.value
+        return self.values(outcome)
 
     def _run(self, trial: optuna.Trial, betas: Schedule) -> Outcome:
         """Score excerpt after excerpt, reporting each, until done or pruned."""
@@ -256,12 +277,22 @@ class Objective:
         steps = int(np.argmax(by_step[1:])) + 1 if self.choose_steps else len(by_step) - 1
         return Outcome(tuple(float(value) for value in by_step), steps, tuple(zip(scores, tracks, strict=True)))
 
+    def _with_other(self, outcome: Outcome, betas: Schedule) -> Outcome:
+        """`outcome` of all excerpts with the second metric's, where the study has one; costs no pass."""
+        if self.second in (None, PASSES):
+            return outcome
+        scores = [evaluator.scores_in(str(self.second), betas) for evaluator in self.evaluators]
+        other = self._outcome(scores, [evaluator.tracks for evaluator in self.evaluators])
+        return replace(outcome, other=other)
+
 
 def _is_named(trial: optuna.Trial, outcome: Outcome) -> bool:
     """Whether `trial` would be selected or the highest if it ended now."""
     study = trial.study
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     gains = outcome.attributes()["gain_by_track"]
+    if outcome.other is not None:
+        return would_be_an_end(complete, (outcome.value, outcome.other.value))
     return would_be_named(complete, zeros_by_track(study), outcome.value, gains)
 
 

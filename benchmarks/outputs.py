@@ -151,9 +151,7 @@ def wide(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A line for each output and metric, a column for each stem."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
-        line = found.setdefault(
-            (row["output"], row["metric"]), {"output": row["output"], "metric": row["metric"]}
-        )
+        line = found.setdefault((row["output"], row["metric"]), {"output": row["output"], "metric": row["metric"]})
         interval = "" if row["low"] is None else f" [{row['low']:+.3f}, {row['high']:+.3f}]"
         line[row["stem"]] = f"{row['gain']:+.3f}{interval}"
     return [found[key] for key in sorted(found, key=lambda key: (list(OUTPUTS).index(key[0]), METRICS.index(key[1])))]

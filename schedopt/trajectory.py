@@ -25,6 +25,7 @@ from schedopt.refinement import Refinement
 from schedopt.rules import View, rule
 from schedopt.schedules import Schedule
 
+
 class RunsPasses(Protocol):
     """What the engine needs of a separator."""
 
@@ -85,9 +86,7 @@ class State:
     def seen(self, block: slice = WHOLE) -> Step:
         """What the output sees of this step."""
         how = self.refinement
-        return Step(
-            self.step, self.steps, self.last, self.mixture, block, self.sample_rate, how.residual, how.weights
-        )
+        return Step(self.step, self.steps, self.last, self.mixture, block, self.sample_rate, how.residual, how.weights)
 
     def after(self, last: Pass) -> State:
         """The next step's, whose pass is `last`; not yet in the sum."""

@@ -150,9 +150,7 @@ class Tracks:
             energy = np.einsum("...v,tvw,...w->...t", w, self.gram, w, optimize=True)
             error = np.maximum(self.constant - 2 * inner + energy, 1e-12)
             signal = inner**2 / np.maximum(self.constant, 1e-300)
-            return -10 * np.log10(error), 10 * np.log10(
-                np.maximum(signal, 1e-300) / np.maximum(energy - signal, 1e-12)
-            )
+            return -10 * np.log10(error), 10 * np.log10(np.maximum(signal, 1e-300) / np.maximum(energy - signal, 1e-12))
 
         found, before = np.stack(levels(weights)), np.stack(levels(self.start))
         return found - before.reshape(2, *[1] * (weights.ndim - 1), -1)
@@ -207,8 +205,8 @@ class Mixed:
 def mixed(evaluator: Evaluator, betas: Schedule, scores: Scores, steps: Sequence[int]) -> Mixed:
     """Fit the weights of the evaluator's output after each of `steps`, and score them on tracks that are left out.
 
-    Where the evaluator's metric does not surely gain on left-out tracks, the mean output stays; whether it does is asked of
-    the other tracks, for each one's own score.
+    Where the evaluator's metric does not surely gain on left-out tracks, the mean output stays, and so do its scores. Where
+    it does, the same is asked of the other tracks for each one's own score.
 
     Args:
         scores: those of the mean output, (tasks, N+1), which stay where a step is not asked for.
@@ -229,10 +227,11 @@ def mixed(evaluator: Evaluator, betas: Schedule, scores: Scores, steps: Sequence
                 made = evaluator.scores(betas[:n], mine, every_step=False, refinement=here, again=True)
                 change[mine] = made[:, 0] - scores[mine, n]
         gains = np.array([change[track_of == track].mean() for track in range(len(tracks))])
-        surely = np.array([_surely(np.delete(gains, track)) for track in range(len(tracks))])
-        found[:, n] += np.where(surely[track_of], change, 0.0)
         w = fitted(tracks)
         weights[n] = as_rows(w, rows) if _surely(gains) and not np.array_equal(w, tracks.start) else None
+        if weights[n] is not None:
+            surely = np.array([_surely(np.delete(gains, track)) for track in range(len(tracks))])
+            found[:, n] += np.where(surely[track_of], change, 0.0)
     return Mixed(found, weights)
 
 

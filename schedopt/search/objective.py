@@ -236,7 +236,9 @@ class Objective:
             ]
         made = self._mixed[betas]
         outcome = self._outcome([part.scores for part in made], tracks)
-        chosen = {e.refinement.target: part.weights[outcome.steps] for e, part in zip(self.evaluators, made, strict=True)}
+        chosen = {
+            e.refinement.target: part.weights[outcome.steps] for e, part in zip(self.evaluators, made, strict=True)
+        }
         return replace(outcome, weights={stem: rows for stem, rows in chosen.items() if rows is not None})
 
     def _outcome_of(self, done: list[dict[int, Scores]]) -> Outcome | None:

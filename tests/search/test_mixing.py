@@ -252,14 +252,15 @@ def test_separate_and_the_api_make_what_the_engine_makes(searched: Path) -> None
     torch.testing.assert_close(stems["bass"], expected, rtol=0, atol=1e-6)
 
 
-def test_a_benchmark_applies_and_keeps_the_weights(searched: Path) -> None:
+def test_a_benchmark_applies_and_keeps_the_weights(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if not (searched / "music" / "held-out").exists():
         write_tracks(searched / "music", 2, split="held-out", first=20)
-    path, out = searched / "small.schedule.json", searched / "bench.json"
+    path = searched / "small.schedule.json"
+    capsys.readouterr()
     entry = load_schedule_file(path).schedules["bass"]
-    command = ["benchmark", str(path), "--against", "shift", "-d", "cpu", "-o", str(out), "--excerpt", "0.4"]
+    command = ["benchmark", str(path), "--against", "shift", "--device", "cpu", "--json", "--excerpt", "0.4"]
     assert call(command) == 0
-    (method,) = [m for m in json.loads(out.read_text())["methods"] if m["kind"] == "schedule"]
+    (method,) = [m for m in json.loads(capsys.readouterr().out)["methods"] if m["kind"] == "schedule"]
     part = method["stems"]["bass"]
     assert part["weights"] == [list(row) for row in entry.weights["bass"]]
     music = schedopt.cut_excerpts(schedopt.load_tracks(f"folder:{searched}/music", "held-out"), 0.4)

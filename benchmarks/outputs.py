@@ -1,9 +1,9 @@
 """Which outputs pay on tracks that were not searched on: `python -m benchmarks.outputs`.
 
-Over the same passes (three steps with β = 0, each shifted: the shift trick) every output of the registry makes an estimate
-of each stem of the demo's held-out tracks. Mixers have the weights that a study of this one schedule finds on search tracks
-(`schedopt.search.mixing`); `left-out gain` is what the study says of them: SDR over the shift trick, dB ± standard error
-over tracks, each under weights that were fitted on the others.
+Over the same passes (three steps with β = 0, each shifted: the shift trick) every output of the registry makes an
+estimate of each stem of the demo's held-out tracks. Mixers have the weights that a study of this one schedule finds on
+search tracks (`schedopt.search.mixing`); `left-out gain` is what the study says of them: SDR over the shift trick, dB
+± standard error over tracks, each under weights that were fitted on the others.
 
 Gains are over the shift trick (output `mean`) at as many passes, in dB, with the 95 % interval of
 `schedopt.proof.statistics` over tracks, corrected for the comparisons of one metric.
@@ -66,7 +66,7 @@ def fit(separator: Separator, raw: Path, tracks: int) -> list[dict[str, Any]]:
         music = music or cut_excerpts(load_tracks("demo", "search", tracks), SECONDS)
         one = evaluator(separator, music, stem, name, METRICS[0])
         scores = one.scores(ZEROS)
-        made = mixed(one, ZEROS, scores, [STEPS])
+        made = mixed(one.refinement, one, ZEROS, scores, [STEPS])
         gains = (made.scores - scores)[:, STEPS]
         found.append({
             "output": name,

@@ -122,6 +122,8 @@ def entry_of(study: optuna.Study, url: str) -> Entry:
         raise StudyError(f"study {study.study_name}: it has no complete trial yet, so nothing to export")
     stored = study.user_attrs["config"]
     options = {key: stored["refinement"][key] for key in REFINEMENT_KEYS if key in stored["refinement"]}
+    if best.output is not None:
+        options["output"] = best.output
     if OUTPUTS.find(options.get("output", "last")).bands and not best.weights:
         options["output"] = "mean"  # the same, but a pass need not estimate all stems
     return Entry(

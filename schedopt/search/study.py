@@ -4,9 +4,9 @@ A study is an ordinary Optuna study. Study attributes: `schedopt` (format versio
 `separator`, `weights` and `data` (fingerprints), `optimised` (settings for cheaper passes), `excerpts`, `tracks`,
 `left_out`, `baseline`, `line` and `zeros` (mean score by step, dB), `references` (what scoring these three cost).
 Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`, `spread`
-and `gain_by_track` (see `Outcome.attributes`), `weights` of a mixer by target, `passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`),
-`failure` (why a trial failed), `owner` (machine and process), `retry_of` (the trial that it tries again), `versions`
-(those that are not the study's).
+and `gain_by_track` (see `Outcome.attributes`), `weights` of a mixer by target, `output` where it was chosen,
+`passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`), `failure` (why a trial failed), `owner`
+(machine and process), `retry_of` (the trial that it tries again), `versions` (those that are not the study's).
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 class Best:
     """The selected trial, which is exported (`schedopt.search.selection`): scores and gains in dB.
 
-    `weights`: those of a mixer by target, where they are not the mean output's.
+    `weights`: those of a mixer by target, where they are not the mean output's. `output`: the chosen one, of several.
     """
 
     number: int
@@ -222,6 +222,7 @@ class Best:
     betas: tuple[float, ...]
     params: dict[str, float]
     weights: dict[str, Weights] = field(default_factory=dict)
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -340,7 +341,15 @@ def _best(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Best | None:
         return None
     attrs = trial.user_attrs
     weights = {stem: tuple(map(tuple, rows)) for stem, rows in attrs.get("weights", {}).items()}
-    return Best(trial.number, trial.values[0], attrs["gain"], tuple(attrs["betas"]), dict(trial.params), weights)
+    return Best(
+        trial.number,
+        trial.values[0],
+        attrs["gain"],
+        tuple(attrs["betas"]),
+        dict(trial.params),
+        weights,
+        attrs.get("output"),
+    )
 
 
 def _front(trials: Sequence[FrozenTrial]) -> tuple[Trade, ...]:

@@ -103,6 +103,7 @@ class Workbench:
             config.family(),
             resolution=config.schedule.resolution,
             choose_steps=config.refinement.choose_steps,
+            outputs=config.refinement.outputs,
             pareto=config.search.pareto,
             pruner=config.search.pruner,
             seed=config.study.seed,

@@ -52,7 +52,7 @@ class Passes:
 
 @dataclass(frozen=True)
 class Task:
-    """One excerpt with one target: its scene, the true stem, what its mixture is made of, and what prepares its score."""
+    """One excerpt with one target: scene, true stem, what its mixture is made of, and what prepares its score."""
 
     excerpt: Excerpt
     scene: Scene

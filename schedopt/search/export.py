@@ -136,6 +136,9 @@ def entry_of(study: optuna.Study, url: str, point: str | None = None) -> Entry:
     two = dial(search_of(study)) is not None
     weights = weights_of(trial)
     options = {key: stored["refinement"][key] for key in REFINEMENT_KEYS if key in stored["refinement"]}
+    output = trial.user_attrs.get("output")
+    if output is not None:
+        options["output"] = output
     if OUTPUTS.find(options.get("output", "last")).bands and not weights:
         options["output"] = "mean"  # the same, but a pass need not estimate all stems
     return Entry(

@@ -104,6 +104,7 @@ class PreparedSearch:
             config.family(),
             resolution=config.schedule.resolution,
             choose_steps=config.refinement.choose_steps,
+            outputs=config.refinement.outputs,
             criteria=config.search.criteria,
             pruner=config.search.pruner,
             seed=config.study.seed,

@@ -4,11 +4,10 @@ A study is an ordinary Optuna study. Study attributes: `schedopt` (format versio
 `separator`, `weights` and `data` (fingerprints), `optimised` (settings for cheaper passes), `excerpts`, `tracks`,
 `left_out`, `baseline`, `line` and `zeros` (mean score by step, dB), `references` (what scoring these three cost).
 Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`, `spread`
-and `gain_by_track` (see `Outcome.attributes`), `weights` of a mixer by target, `passes_run`, `passes_saved`, `seconds`,
-`role` (`baseline` or `line`), `other` (value, gain, by_step, spread, gain_by_track in the second metric of two; also in
-`zeros`, `line`, `baseline`),
-`failure` (why a trial failed), `owner` (machine and process), `retry_of` (the trial that it tries again), `versions`
-(those that are not the study's).
+and `gain_by_track` (see `Outcome.attributes`), `weights` of a mixer by target, `output` where it was chosen,
+`passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`), `other` (value, gain, by_step, spread,
+gain_by_track in the second metric of two; also in `zeros`, `line`, `baseline`), `failure` (why a trial failed), `owner`
+(machine and process), `retry_of` (the trial that it tries again), `versions` (those that are not the study's).
 """
 
 from __future__ import annotations
@@ -223,7 +222,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 class NamedTrial:
     """The selected trial, which is exported, or the highest one (`schedopt.search.selection`): score and gain in dB.
 
-    `weights`: those of a mixer by target, where they are not the mean output's.
+    `weights`: those of a mixer by target, where they are not the mean output's. `output`: the chosen one, of several.
     """
 
     number: int
@@ -232,6 +231,7 @@ class NamedTrial:
     betas: tuple[float, ...]
     params: dict[str, float]
     weights: dict[str, Weights] = field(default_factory=dict)
+    output: str | None = None
 
     @classmethod
     def of(cls, trial: FrozenTrial | None) -> NamedTrial | None:
@@ -239,13 +239,19 @@ class NamedTrial:
             return None
         attrs = trial.user_attrs
         return cls(
-            trial.number, trial.values[0], attrs["gain"], tuple(attrs["betas"]), dict(trial.params), weights_of(trial)
+            trial.number,
+            trial.values[0],
+            attrs["gain"],
+            tuple(attrs["betas"]),
+            dict(trial.params),
+            weights_of(trial),
+            attrs.get("output"),
         )
 
     def document(self) -> dict[str, Any]:
-        """Its numbers; weights only where there are some."""
+        """Its numbers; weights and output only where there are some."""
         found = asdict(self) | {"betas": list(self.betas)}
-        return {name: value for name, value in found.items() if name != "weights" or value}
+        return {name: value for name, value in found.items() if name not in ("weights", "output") or value}
 
 
 def weights_of(trial: FrozenTrial) -> dict[str, Weights]:

@@ -120,7 +120,7 @@ def test_bad_objectives_are_refused_in_one_line(search: dict[str, Any], message:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("output", ["mixer", "mixer-bands"])
+@pytest.mark.parametrize("output", ["mixer", "mixer-bands", "auto"])
 def test_weights_are_fitted_for_one_metric(output: str) -> None:
     with pytest.raises(ConfigError, match=f"{output}.*one metric.*take last, mean or wiener"):
         make_config({"study": {"name": "m"}, "search": TWO, "refinement": {"output": output}})

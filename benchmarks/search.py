@@ -55,7 +55,7 @@ def study(family: str, pruner: str, marks: Sequence[int], data: dict[str, Any], 
                 "passes": sum(one["passes_run"] for one in spent),
                 "saved": sum(one["passes_saved"] for one in spent),
                 "seconds": round(sum(one["seconds"] for one in spent), 1),
-                "best": " ".join(f"{beta:g}" for beta in best.user_attrs["betas"]),
+                "highest": " ".join(f"{beta:g}" for beta in best.user_attrs["betas"]),
                 "gain dB": objective.outcome(tuple(best.user_attrs["betas"])).gain,
             }
         )

@@ -19,7 +19,7 @@ from schedopt.rules import rule
 from schedopt.schedules import Schedule
 from schedopt.separators import Separator, as_separator
 from schedopt.store import Memoised, Store
-from schedopt.trajectory import Scene, trajectories
+from schedopt.trajectory import Scene, State, trajectories
 from schedopt.types import Excerpt
 
 Scores = NDArray[np.float64]
@@ -52,10 +52,11 @@ class Passes:
 
 @dataclass(frozen=True)
 class Task:
-    """One excerpt with one target: its scene, what its mixture is made of, and what prepares its score."""
+    """One excerpt with one target: its scene, the true stem, what its mixture is made of, and what prepares its score."""
 
     excerpt: Excerpt
     scene: Scene
+    reference: Tensor
     key: Hashable
     prepare: Callable[[], Score]
 
@@ -115,35 +116,55 @@ class Evaluator:
         """Excerpts that go through the separator together."""
         return self.batch or self.separator.batch_segments
 
-    def scores(self, betas: Schedule, indices: Sequence[int] | None = None, *, every_step: bool = True) -> Scores:
+    def scores(
+        self,
+        betas: Schedule,
+        indices: Sequence[int] | None = None,
+        *,
+        every_step: bool = True,
+        refinement: Refinement | None = None,
+        again: bool = False,
+    ) -> Scores:
         """Scores in dB of the outputs: (tasks, N+1), or (tasks, 1) for the last step alone.
 
         `indices` chooses tasks (default: all). Costs at most N+1 passes a task; `passes` counts what was run and
-        what was saved.
+        what was saved. `refinement`: in place of the evaluator's, of the same target. `again`: see `states`.
         """
+        how = refinement or self.refinement
         chosen = [self.tasks[i] for i in (range(len(self.tasks)) if indices is None else indices)]
         steps = range(len(betas) + 1) if every_step else [len(betas)]
-        missing = [task for task in chosen if any(self._key(task, betas, n) not in self.store.scores for n in steps)]
+        keys = [[self._key(task, betas, n, how) for n in steps] for task in chosen]
+        missing = [
+            task for task, row in zip(chosen, keys, strict=True) if any(key not in self.store.scores for key in row)
+        ]
         before = self._memoised.passes
         for batch in self._batches(missing):
-            self._score(batch, betas, steps)
-        self._count(len(chosen) * (len(betas) + 1), before)
-        return np.array([[self.store.scores[self._key(task, betas, n)] for n in steps] for task in chosen])
+            self._score(batch, betas, steps, how)
+        self._count(0 if again else len(chosen) * (len(betas) + 1), before)
+        return np.array([[self.store.scores[key] for key in row] for row in keys])
 
     def trajectory(self, betas: Schedule, index: int, *, again: bool = False) -> list[Tensor]:
         """The outputs after step 0 … N, (channels, samples) each, for one task; see `outputs`."""
         return list(self.outputs(betas, index, again=again))
 
     def outputs(self, betas: Schedule, index: int, *, again: bool = False) -> Iterator[Tensor]:
-        """The outputs after step 0 … N one by one, (channels, samples) each, for one task.
+        """The outputs after step 0 … N one by one, (channels, samples) each, for one task; see `states`."""
+        for state in self.states(betas, index, again=again):
+            yield state.output()
+
+    def states(
+        self, betas: Schedule, index: int, *, refinement: Refinement | None = None, again: bool = False
+    ) -> Iterator[State]:
+        """The states after step 0 … N one by one, for one task; `refinement` in place of the evaluator's.
 
         Costs at most N+1 passes, counted in `passes` at the end. `again`: these steps have been scored, so that passes
         which are run once more were not saved then.
         """
         before, steps = self._memoised.passes, 0
-        for (state,) in trajectories(self._memoised, [self.tasks[index].scene], betas, self.refinement):
+        how = refinement or self.refinement
+        for (state,) in trajectories(self._memoised, [self.tasks[index].scene], betas, how):
             steps += 1
-            yield state.output()
+            yield state
         self._count(0 if again else steps, before)
 
     def _task(self, excerpt: Excerpt, keep_transform: bool) -> Task:
@@ -161,7 +182,7 @@ class Evaluator:
         if rule(self.refinement.rule).needs_references:
             others = mix(excerpt.references, [0.0 if j == k else w for j, w in enumerate(weights)])
             scene = Scene(mixture, true_target=target, true_others=others.to(device))
-        return Task(excerpt, scene, key, partial(self._scorer, excerpt, weights, target, keep_transform))
+        return Task(excerpt, scene, target, key, partial(self._scorer, excerpt, weights, target, keep_transform))
 
     def _scorer(self, excerpt: Excerpt, weights: Sequence[float], target: Tensor, keep_transform: bool) -> Score:
         references = None
@@ -184,20 +205,19 @@ class Evaluator:
         size = self.batch_size
         return [alike[i : i + size] for alike in by_length.values() for i in range(0, len(alike), size)]
 
-    def _key(self, task: Task, betas: Schedule, n: int) -> Hashable:
+    def _key(self, task: Task, betas: Schedule, n: int, how: Refinement) -> Hashable:
         """Of the score after step n. A reversed table of β is used from its end, so that n steps of it are not it."""
-        return (self.metric, task.key, self.refinement, (betas, n) if self.refinement.reverse else betas[:n])
+        return (self.metric, task.key, how, (betas, n) if how.reverse else betas[:n])
 
-    def _score(self, tasks: Sequence[Task], betas: Schedule, steps: Sequence[int]) -> None:
+    def _score(self, tasks: Sequence[Task], betas: Schedule, steps: Sequence[int], how: Refinement) -> None:
         """Put the scores of `tasks` after `steps` into the store."""
-        deepest = max(steps) if not self.refinement.reverse else len(betas)
         scenes = [task.scene for task in tasks]
-        for states in trajectories(self._memoised, scenes, betas[:deepest], self.refinement):
+        for states in trajectories(self._memoised, scenes, betas, how):
             n = states[0].step
             if n in steps:
                 scores = torch.stack([task.score(state.output()) for task, state in zip(tasks, states, strict=True)])
                 for task, score in zip(tasks, scores.tolist(), strict=True):
-                    self.store.scores[self._key(task, betas, n)] = score
+                    self.store.scores[self._key(task, betas, n, how)] = score
 
     def _count(self, asked: int, before: int) -> None:
         run = self._memoised.passes - before

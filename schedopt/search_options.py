@@ -34,7 +34,7 @@ class SearchOptions(BaseModel):
         default_factory=dict, description="[search.pruner_options] arguments of the pruner's class"
     )
     metric: Literal["sdr", "si_sdr", "snr"] = Field("sdr", description="what is averaged, in dB")
-    choose: Literal["lower-bound", "best"] = Field(
+    choose: Literal["lower-bound", "highest"] = Field(
         "lower-bound", description="select the trial with the surest gain over β = 0 by track, or the highest score"
     )
     grid: int = Field(6, ge=2, le=1001, description="sampler grid: values a parameter")

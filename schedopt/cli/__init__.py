@@ -29,9 +29,9 @@ from schedopt.errors import SchedoptError, reason, shortened, shown
 COMMANDS = {
     "init": ("schedopt.cli.init", "Write a study file for your music and model, with a comment on every key."),
     "run": ("schedopt.cli.study", "Launch or resume the study of a study file."),
-    "status": ("schedopt.cli.study", "Show the studies of a file or storage: trials, best, gain, passes."),
+    "status": ("schedopt.cli.study", "Show the studies of a file or storage: trials, gain, passes."),
     "dashboard": ("schedopt.cli.dashboard", "Serve Optuna's dashboard with our figures, notes and audio."),
-    "export": ("schedopt.cli.study", "Write the best schedule of a study as a schedule file."),
+    "export": ("schedopt.cli.study", "Write the selected schedule of a study as a schedule file."),
     "benchmark": (
         "schedopt.cli.benchmark",
         "Compare schedule files with one pass and other methods on held-out tracks.",

@@ -24,14 +24,16 @@ from pydantic import (
 from schedopt.errors import ScheduleError, shown
 from schedopt.files.explain import explain
 from schedopt.files.reading import read_bytes
+from schedopt.outputs import OUTPUTS, Weights
+from schedopt.outputs.mixer import check_weights
 from schedopt.refinement import SeededOptions
 from schedopt.rules import RULES
 from schedopt.separators import Separator
 from schedopt.types import STEMS
 
-FORMAT = 2
-READABLE = (1, 2)
-"""1 had no segment, normalisation and held-out scores: a file of 1 is one of 2 without them."""
+FORMAT = 3
+READABLE = (1, 2, 3)
+"""1 had no segment, normalisation and held-out scores, 2 no weights: a file of either is one of 3 without them."""
 
 KIND = "schedopt schedule"
 SUFFIX = ".schedule.json"
@@ -133,6 +135,12 @@ class Entry(SeededOptions, FrozenModel):
         description="weights of the stems in the search's mixtures",
         json_schema_extra=NO_OTHER_KEYS,
     )
+    weights: dict[StemName, Weights] = Field(
+        default_factory=dict,
+        description="of the outputs mixer and mixer-bands, by target: a row for each band, in it a number for each step"
+        " 0 … N, each other stem of the model in its order, and the residual",
+        json_schema_extra=NO_OTHER_KEYS,
+    )
     study: Text | None = None
     storage: Text | None = None
     trial: int | None = Field(None, ge=0)
@@ -155,6 +163,25 @@ class Entry(SeededOptions, FrozenModel):
             raise ValueError(f"steps is {self.steps}, but there are {len(self.betas)} betas")
         return self
 
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Entry:
+        bands = OUTPUTS.find(self.output).bands
+        if self.weights and not bands:
+            takers = " and ".join(name for name, output in OUTPUTS.items() if output.bands)
+            raise ValueError(f"weights go with the outputs {takers}, not with {self.output}")
+        for stem, rows in self.weights.items():
+            if len(rows) != bands:
+                raise ValueError(f"weights of {stem} have {len(rows)} rows, but {self.output} has {bands} bands")
+            if len({len(row) for row in rows}) != 1 or len(rows[0]) < len(self.betas) + 2:
+                raise ValueError(
+                    f"weights of {stem}: rows are equally long, with a number each for steps 0 … {len(self.betas)},"
+                    " every other stem of the model, and the residual"
+                )
+        return self
+
+    def weights_of(self, stem: str) -> Weights | None:
+        return self.weights.get(stem)
+
 
 class ScheduleFile(FrozenModel):
     """A schedule file."""
@@ -173,7 +200,7 @@ class ScheduleFile(FrozenModel):
     @classmethod
     def _known_format(cls, value: int) -> int:
         if value not in READABLE:
-            raise ValueError(f"this schedopt reads formats {' and '.join(map(str, READABLE))}")
+            raise ValueError(f"this schedopt reads formats {READABLE[0]} to {READABLE[-1]}")
         return value
 
     @field_validator("kind")
@@ -215,7 +242,8 @@ def check_separator(file: ScheduleFile, separator: Separator, where: str, option
         option: with which the user names the model.
 
     Raises:
-        ScheduleError: other weights, or a target that the model has no stem for.
+        ScheduleError: other weights, a target that the model has no stem for, or a mixer's weights for another number
+            of stems.
     """
     searched = file.model
     if searched.weights is not None and searched.weights != separator.weights:
@@ -223,6 +251,13 @@ def check_separator(file: ScheduleFile, separator: Separator, where: str, option
             f"{where}: searched with other weights than those of {separator.name}"
             f" ({searched.model}: {searched.weights}; here: {separator.weights}); name the right model with {option}"
         )
+    for target, entry in file.schedules.items():
+        for stem, weights in entry.weights.items():
+            if stem in separator.stems:
+                try:
+                    check_weights(weights, len(entry.betas), len(separator.stems))
+                except ScheduleError as error:
+                    raise ScheduleError(f"{where}: schedules.{target}.weights of {stem}: {error}") from None
     missing = [stem for stem in file.entries() if stem not in separator.stems]
     if missing and SHARED not in file.schedules:
         raise ScheduleError(

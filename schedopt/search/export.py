@@ -26,6 +26,7 @@ from schedopt.files.schedule_file import (
     load_schedule_file,
 )
 from schedopt.files.writing import json_text
+from schedopt.outputs import OUTPUTS
 from schedopt.rules import rule
 from schedopt.search.study import study_name, summarize
 from schedopt.storage.urls import shown, sqlite_file
@@ -110,33 +111,36 @@ def load_study(storage: BaseStorage, name: str, url: str) -> optuna.Study:
 
 
 def entry_of(study: optuna.Study, url: str) -> Entry:
-    """The best schedule of a study of ours in the storage behind `url`.
+    """The selected schedule of a study of ours in the storage behind `url`.
 
     Raises:
         StudyError: it has no complete trial yet.
         ValidationError: it is no schedule that can be exported.
     """
-    best = summarize(study, "").best
-    if best is None:
+    selected = summarize(study, "").selected
+    if selected is None:
         raise StudyError(f"study {study.study_name}: it has no complete trial yet, so nothing to export")
     stored = study.user_attrs["config"]
     options = {key: stored["refinement"][key] for key in REFINEMENT_KEYS if key in stored["refinement"]}
+    if OUTPUTS.find(options.get("output", "last")).bands and not selected.weights:
+        options["output"] = "mean"  # the same, but a pass need not estimate all stems
     return Entry(
         **options,
+        weights=selected.weights,
         seed=stored["study"]["seed"],
         family=stored["schedule"]["family"],
-        params=best.params,
-        steps=len(best.betas),
-        betas=best.betas,
+        params=selected.params,
+        steps=len(selected.betas),
+        betas=selected.betas,
         gains=stored["data"]["gains"],
         study=study.study_name,
         storage=shown(url),
-        trial=best.number,
+        trial=selected.number,
         metric=stored["search"]["metric"],
         search=SearchScore(
             baseline=study.user_attrs["baseline"]["value"],
-            value=best.value,
-            gain=best.gain,
+            value=selected.value,
+            gain=selected.gain,
             excerpts=len(study.user_attrs["excerpts"]),
         ),
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,20 @@ from optuna.trial import TrialState
 
 from schedopt.config import FINEST
 from schedopt.evaluation import Evaluator, Passes, Scores, mean_over_tracks
+from schedopt.outputs import OUTPUTS, Weights
 from schedopt.schedules import Family, Schedule
+from schedopt.search.mixing import Mixed, mixed
 from schedopt.search.pruners import expected, pairs_excerpts
-from schedopt.search.selection import would_be_best
+from schedopt.search.selection import would_be_named
 from schedopt.search.space import suggest, suggest_steps
 from schedopt.search.study import zeros_by_track
 
 OnExcerpt = Callable[[int, int], None]
 """Called with (excerpts done, excerpts in all) while a trial runs."""
 
-OnBest = Callable[[optuna.Trial, Schedule], None]
-"""Called at the end of a trial that is better than all before it, with its schedule cut to the steps that count."""
+OnNamed = Callable[[optuna.Trial, Schedule, Mapping[str, Weights]], None]
+"""Called at the end of a trial that would be selected or the highest, with its schedule cut to the steps that count, and
+the weights of its mixer by target, where it has some."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,14 @@ class Outcome:
     """What a schedule is worth on the search excerpts.
 
     `by_step` holds the mean score after each step 0 … N in dB; `steps` is the n whose score counts. `parts` are the
-    scores behind it, a target each: (excerpts, N+1) in dB, and the excerpts' tracks.
+    scores behind it, a target each: (excerpts, N+1) in dB, and the excerpts' tracks. `weights`: those of a mixer by
+    target, fitted on all tracks, where they are not the mean output's; the scores are left-out ones.
     """
 
     by_step: tuple[float, ...]
     steps: int
     parts: Sequence[tuple[Scores, Sequence[str]]] = field(default=(), repr=False, compare=False)
+    weights: Mapping[str, Weights] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def value(self) -> float:
@@ -64,11 +69,16 @@ class Outcome:
             "by_step": [round(value, 6) for value in self.by_step],
             "spread": [[round(float(v), 4) for v in row] for row in np.quantile(change, (0.25, 0.75), axis=0)],
             "gain_by_track": [round(float(v), 4) for v in change[:, self.steps]],
+            **({"weights": dict(self.weights)} if self.weights else {}),
         }
 
 
 class Objective:
     """Mean score over excerpts of each track, then over tracks, then over targets.
+
+    Where the output is a mixer, its weights are fitted in every trial (`schedopt.search.mixing`), and the score of a
+    track is that of weights fitted on the others. Excerpt by excerpt there are no weights yet: pruners see the scores
+    of the mean output, of all trials alike.
 
     Args:
         evaluators: one a target; one schedule is scored on all of them.
@@ -92,7 +102,7 @@ class Objective:
         pruner: str = "none",
         seed: int = 0,
         on_excerpt: OnExcerpt | None = None,
-        on_best: OnBest | None = None,
+        on_named: OnNamed | None = None,
     ) -> None:
         self.evaluators = list(evaluators)
         self.family = family
@@ -102,15 +112,15 @@ class Objective:
         self.pruner = pruner
         self.seed = seed
         self.on_excerpt = on_excerpt
-        self.on_best = on_best
+        self.on_named = on_named
+        self._mixed: dict[Schedule, list[Mixed]] = {}
         # An excerpt is one task of every evaluator whose target sounds in it.
         tracks = {task.excerpt.fingerprint: task.excerpt.track for evaluator in evaluators for task in evaluator.tasks}
         self.units, self.unit_tracks = list(tracks), list(tracks.values())
 
     def outcome(self, betas: Schedule) -> Outcome:
         """The score of `betas` on all excerpts, in dB; at most (N+1) passes an excerpt and target."""
-        scores = [evaluator.scores(betas) for evaluator in self.evaluators]
-        return self._outcome(scores, [evaluator.tracks for evaluator in self.evaluators])
+        return self._mix(betas, [evaluator.scores(betas) for evaluator in self.evaluators])
 
     def passes(self) -> Passes:
         """Passes of all evaluators so far."""
@@ -126,8 +136,8 @@ class Objective:
         trial.set_user_attr("betas", list(betas))
         try:
             outcome = self._run(trial, betas)
-            if self.on_best is not None and _is_best(trial, outcome):
-                self.on_best(trial, betas[: outcome.steps])
+            if self.on_named is not None and _is_named(trial, outcome):
+                self.on_named(trial, betas[: outcome.steps], outcome.weights)
         finally:
             spent = self.passes() - before
             _set_attrs(trial, spent.attributes(time.perf_counter() - began))
@@ -178,8 +188,7 @@ class Objective:
                     by_step = [round(value + part - outcome.value, 6) for part in outcome.by_step] if outcome else None
                     trial.set_user_attr("predicted", {"by_step": by_step, "error": error})
                 raise optuna.TrialPruned
-        assert outcome is not None
-        return outcome
+        return self._mix(betas, [np.stack([part[index] for index in sorted(part)]) for part in done])
 
     def _order(self, betas: Schedule) -> list[int]:
         """Order of excerpts: where they are paired, trials that begin alike have the same, so that pruned ones
@@ -212,6 +221,26 @@ class Objective:
                     latest.append(scores[index])
         return latest
 
+    def _mix(self, betas: Schedule, scores: Sequence[Scores]) -> Outcome:
+        """The outcome of the evaluators' scores (tasks, N+1), those of the mean output where it is a mixer.
+
+        Costs no pass while the store holds those of the scores.
+        """
+        tracks = [evaluator.tracks for evaluator in self.evaluators]
+        if not OUTPUTS.find(self.evaluators[0].refinement.output).bands:
+            return self._outcome(scores, tracks)
+        steps = range(1, len(betas) + 1) if self.choose_steps else [len(betas)]
+        if betas not in self._mixed:
+            self._mixed[betas] = [
+                mixed(evaluator, betas, part, steps) for evaluator, part in zip(self.evaluators, scores, strict=True)
+            ]
+        made = self._mixed[betas]
+        outcome = self._outcome([part.scores for part in made], tracks)
+        chosen = {
+            e.refinement.target: part.weights[outcome.steps] for e, part in zip(self.evaluators, made, strict=True)
+        }
+        return replace(outcome, weights={stem: rows for stem, rows in chosen.items() if rows is not None})
+
     def _outcome_of(self, done: list[dict[int, Scores]]) -> Outcome | None:
         if not all(done):
             return None
@@ -228,12 +257,12 @@ class Objective:
         return Outcome(tuple(float(value) for value in by_step), steps, tuple(zip(scores, tracks, strict=True)))
 
 
-def _is_best(trial: optuna.Trial, outcome: Outcome) -> bool:
-    """Whether `trial` would be the best if it ended now."""
+def _is_named(trial: optuna.Trial, outcome: Outcome) -> bool:
+    """Whether `trial` would be selected or the highest if it ended now."""
     study = trial.study
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     gains = outcome.attributes()["gain_by_track"]
-    return would_be_best(complete, zeros_by_track(study), outcome.value, gains)
+    return would_be_named(complete, zeros_by_track(study), outcome.value, gains)
 
 
 def _set_attrs(trial: optuna.Trial, attrs: dict[str, Any]) -> None:

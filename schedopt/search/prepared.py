@@ -107,7 +107,7 @@ class PreparedSearch:
             pruner=config.search.pruner,
             seed=config.study.seed,
             on_excerpt=on_excerpt,
-            on_best=AudioKeeper.of(config, evaluators[0]),
+            on_named=AudioKeeper.of(config, evaluators[0]),
         )
 
     def refinement(self, stem: str) -> Refinement:

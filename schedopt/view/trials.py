@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from schedopt.search.study import best_trial
+from schedopt.search.selection import highest
+from schedopt.search.study import selected_trial
 
 
 def named_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str, FrozenTrial]:
@@ -19,11 +20,10 @@ def named_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str
 
     One entry where they are one, none where no trial of ours is complete.
     """
-    selected = best_trial(study, trials)
+    selected = selected_trial(study, trials)
     if selected is None:
         return {}
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    highest = max(complete, key=lambda trial: (trial.values[0], -trial.number))
-    if highest.number == selected.number:
+    top = highest(trials)
+    if top is None or top.number == selected.number:
         return {f"selected and highest trial ({selected.number})": selected}
-    return {f"selected trial ({selected.number})": selected, f"highest trial ({highest.number})": highest}
+    return {f"selected trial ({selected.number})": selected, f"highest trial ({top.number})": top}

@@ -91,7 +91,7 @@ def run(
     >>> settings = {"study": {"name": "doc", "trials": 2, "storage": "sqlite:///doc.db"}}
     >>> settings |= {"data": {"tracks": 2, "excerpt": 0.5}, "refinement": {"steps": 1}}
     >>> (summary,) = schedopt.run(schedopt.make_config(settings))
-    >>> summary.complete, summary.best.betas
+    >>> summary.complete, summary.selected.betas
     (2, (0.0,))
     """
     own = Own(sampler, pruner, callbacks, trust_hub)

@@ -109,7 +109,7 @@ def test_no_oracle_reaches_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("format", 3, "format = 3: this schedopt reads formats 1 and 2"),
+        ("format", 4, "format = 4: this schedopt reads formats 1 to 3"),
         ("format", True, "format = True: "),
         ("model.segment", 0, "model.segment"),
         ("model.overlap", 1, "model.overlap = 1: "),
@@ -208,7 +208,7 @@ def test_schedule_files_follow_the_schema(name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("format", 3),
+        ("format", 4),
         ("kind", "x"),
         ("extra", 1),
         ("schedules", {}),

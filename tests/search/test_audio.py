@@ -19,12 +19,12 @@ from schedopt.config import load_config
 from schedopt.search.artifacts import ArtifactStore, artifact_folder, artifact_store
 from schedopt.search.audio import AudioKeeper, loudest
 from schedopt.search.prepared import PreparedSearch
-from schedopt.search.selection import would_be_best
+from schedopt.search.selection import would_be_named
 from schedopt.workers.run import run
 from tests.models import RATE
 from tests.studies import write_study
 
-RANDOM = {"sampler": "random", "pruner": "none", "choose": "best"}
+RANDOM = {"sampler": "random", "pruner": "none", "choose": "highest"}
 
 
 def trials_of(folder: Path, **store: Any) -> list[FrozenTrial]:
@@ -168,12 +168,12 @@ def test_the_surest_trial_counts_as_the_best_too() -> None:
         return optuna.create_trial(value=value, user_attrs=attrs)
 
     lucky, sure = trial(0.5, [1.6, 0.0, -0.1]), (0.2, [0.2, 0.2, 0.2])
-    assert would_be_best([], zeros, *sure)
-    assert would_be_best([lucky], zeros, *sure)
-    assert not would_be_best([lucky], None, *sure)
-    assert would_be_best([trial(*sure)], zeros, 0.5, [1.6, 0.0, -0.1])
-    assert not would_be_best([lucky, trial(*sure)], zeros, 0.1, [0.1, 0.1, 0.1])
-    assert not would_be_best([lucky, trial(*sure)], zeros, *sure)
+    assert would_be_named([], zeros, *sure)
+    assert would_be_named([lucky], zeros, *sure)
+    assert not would_be_named([lucky], None, *sure)
+    assert would_be_named([trial(*sure)], zeros, 0.5, [1.6, 0.0, -0.1])
+    assert not would_be_named([lucky, trial(*sure)], zeros, 0.1, [0.1, 0.1, 0.1])
+    assert not would_be_named([lucky, trial(*sure)], zeros, *sure)
 
 
 def test_the_loudest_cut_is_found() -> None:

@@ -142,7 +142,7 @@ def flat(steps):
 RULES.register("gentle", Rule("gentle", gentle))
 FAMILIES.register("flat", flat)
 (summary,) = run(load_config(sys.argv[1]))
-print(summary.complete, summary.best.value)
+print(summary.complete, summary.selected.value)
 """
 
 

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from optuna_dashboard import get_note, save_note
 
 from schedopt.search.provenance import lines, provenance
+from schedopt.search.study import summarize
 
 OURS = "schedopt:notes"
 """System attribute of a study: digests of the notes written here, by trial id (or `study`)."""
@@ -65,7 +66,7 @@ def study_note(study: optuna.Study, named: Mapping[str, FrozenTrial], storage: s
             *found,
             "",
             "The selected trial (surest gain over β = 0) is the one that is exported; the highest trial has the highest"
-            " score.",
+            f" score{_why(study)}.",
             *_listen(study, named.values()),
             "",
             "With the study's file as `STUDY.toml`:",
@@ -86,6 +87,11 @@ def study_note(study: optuna.Study, named: Mapping[str, FrozenTrial], storage: s
             "",
         ]
     )
+
+
+def _why(study: optuna.Study) -> str:
+    reason = summarize(study, "").reason
+    return f", but is not selected: {reason}" if reason else ""
 
 
 def trial_note(study: optuna.Study, name: str, trial: FrozenTrial) -> str:

@@ -19,7 +19,7 @@ from schedopt.proof.tables import footnotes, headline, lengths, stem_table
 from schedopt.rules import rule
 from schedopt.search.export import entry_of, load_study
 from schedopt.search.provenance import lines, provenance
-from schedopt.search.study import Summary, best_trial, study_name, summarize
+from schedopt.search.study import Summary, selected_trial, study_name, summarize
 from schedopt.separators import Separator, load_separator
 from schedopt.storage.urls import shown
 from schedopt.types import Excerpt, ExcerptLength
@@ -128,7 +128,7 @@ def _listen(clips: Iterator[Clip], audio: Audio) -> tuple[tuple[Clip, ...], tupl
 
 def _study_clips(config: StudyConfig, study: optuna.Study, target: str, audio: Audio) -> Iterator[Clip]:
     attrs = study.user_attrs
-    selected = best_trial(study, study.get_trials(deepcopy=False))
+    selected = selected_trial(study, study.get_trials(deepcopy=False))
     # An upper bound needs the true stems: it is never exported, not even as audio.
     if selected is None or "tracks" not in attrs or rule(attrs["config"]["refinement"]["rule"]).needs_references:
         return
@@ -218,7 +218,7 @@ def _summary_text(summary: Summary, study: optuna.Study) -> tuple[str, ...]:
     return (
         *sentences,
         f"Trials: {counts}. The selected trial has the surest gain over β = 0 and is the one that is exported; the"
-        " highest trial has the highest score.",
+        f" highest trial has the highest score{f', but is not selected: {summary.reason}' if summary.reason else ''}.",
         "These scores are of the excerpts that were searched on, so they are biased upwards: `schedopt benchmark`"
         " measures the schedule on held-out tracks.",
         *(f"silent, so left out: {stem} in {', '.join(names)}" for stem, names in left_out.items()),

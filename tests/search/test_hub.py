@@ -99,7 +99,7 @@ def test_nothing_is_loaded_that_is_not_trusted(registry: Path, tmp_path: Path, c
         (
             "hub:one",
             {"sampler_options": {"offsett": 1}},
-            "CountingSampler has no option 'offsett' .did you mean offset",
+            "CountingSampler has no option 'offsett' .did you mean",
         ),
     ],
 )

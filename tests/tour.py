@@ -1,4 +1,4 @@
-"""Runs `studies/tour.ipynb`; `python -m tests.tour` stores its outputs, with pictures of the figures beside their data."""
+"""Runs `studies/tour.ipynb`; `python -m tests.tour` stores its outputs, with pictures beside the figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 
 STUDIES = Path(__file__).parents[1] / "studies"
 TOUR = STUDIES / "tour.ipynb"
-STUDY = STUDIES / "demo-drums.toml"
+STUDY = STUDIES / "demo-vocals.toml"
 """What the notebook reads."""
 
 
@@ -34,9 +34,21 @@ def main() -> None:
     notebook = read()
     with tempfile.TemporaryDirectory() as folder:
         execute(notebook, Path(folder))
+        notebook = nbformat.from_dict(_without(folder, notebook))  # type: ignore[no-untyped-call]
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # the times of day
+        if cell.cell_type == "code":  # without notes of libraries, which hold paths of this machine
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     nbformat.write(notebook, TOUR)  # type: ignore[no-untyped-call]
+
+
+def _without(folder: str, node: Any) -> Any:
+    """`node` with "…" for the temporary folder in its texts."""
+    if isinstance(node, dict):
+        return {key: _without(folder, value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_without(folder, value) for value in node]
+    return node.replace(folder, "…") if isinstance(node, str) else node
 
 
 if __name__ == "__main__":

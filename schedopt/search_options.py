@@ -64,7 +64,8 @@ class SearchOptions(BaseModel):
     sampler: str = Field(
         "tpe",
         description=" | ".join(SHORT["sampler"])
-        + " | surrogate (schedopt's, experimental) | any class of optuna.samplers by its name",
+        + " | surrogate (schedopt's, experimental) | any class of optuna.samplers by its name"
+        " | hub:NAME of OptunaHub (needs --trust-hub)",
     )
     sampler_options: dict[str, Any] = Field(
         default_factory=dict, description="[search.sampler_options] arguments of the sampler's class"

@@ -92,9 +92,10 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Tells at once that work begins: to load PyTorch takes seconds."""
+        """Tells at once that work begins: to load PyTorch takes seconds. Of commands that only read, to people alone."""
         silent = {"-h", "--help", "-q", "--quiet", "--schema"} & set(args)
-        if args[0] in WORKING and not silent and "torch" not in sys.modules:
+        told = args[0] in WORKING or (args[0] in COMMANDS and sys.stderr.isatty())
+        if told and not silent and "torch" not in sys.modules:
             click.echo(f"note: schedopt {args[0]}: loading PyTorch", err=True)
         return super().resolve_command(ctx, args)
 

@@ -61,6 +61,7 @@ def _config(path: Path, overrides: tuple[str, ...], **keys: object) -> StudyConf
 )
 @SET
 @click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
+@click.option("--trust-hub", is_flag=True, help="Load a sampler hub:NAME: code that is downloaded from OptunaHub.")
 @click.option("-q", "--quiet", is_flag=True, help="Neither progress nor notes; results and errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="A line of progress for every trial.")
 @AS_JSON
@@ -73,6 +74,7 @@ def run(
     dask: str | None,
     overrides: tuple[str, ...],
     trust_pickle: bool,
+    trust_hub: bool,
     quiet: bool,
     verbose: bool,
     as_json: bool,
@@ -97,7 +99,7 @@ def run(
             open_storage(config.study.storage)  # what ails the storage, often the same, is named first
             raise
     with ProgressBars(0 if quiet else 1 if verbose else PLAIN_EVERY) as bars:
-        summaries = run_study(config, trust_pickle=trust_pickle, progress=bars, dask=dask)
+        summaries = run_study(config, trust_pickle=trust_pickle, trust_hub=trust_hub, progress=bars, dask=dask)
     if written is not None:
         complete = all(summary.selected for summary in summaries)
         stored = open_storage(config.study.storage, read_only=True) if complete else None

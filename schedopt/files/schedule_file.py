@@ -112,7 +112,7 @@ class Gain95(FrozenModel):
 
 
 class HeldOutScore(FrozenModel):
-    """What the schedule was worth on tracks that were not searched on: SDR, dB, mean over tracks."""
+    """What the schedule was worth on tracks that were not searched on: mean over tracks of the search's metric, dB."""
 
     source: Text
     tracks: int = Field(ge=1)

@@ -163,7 +163,7 @@ def run_worker(job: Job, stop: Stop) -> None:
             study = optuna.load_study(
                 study_name=study_name(config, job.target),
                 storage=open_storage(config.study.storage, create=False),
-                sampler=make_sampler(config),
+                sampler=make_sampler(config, trust_hub=True),  # the command that made the job has checked it
                 pruner=make_pruner(config.search, objective.unit_tracks),
             )
             check_same(study, identity(config, job.target, prepared.separator, prepared.excerpts))

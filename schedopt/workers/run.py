@@ -37,11 +37,13 @@ from schedopt.workers.pool import open_pool
 
 @dataclass(frozen=True)
 class Own:
-    """What a program brings to a run: its own sampler and pruner in place of the study file's, and callbacks."""
+    """What a program brings to a run: its own sampler and pruner in place of the study file's, callbacks, and its trust
+    in the code of a sampler `hub:NAME`."""
 
     sampler: BaseSampler | None = None
     pruner: BasePruner | None = None
     callbacks: Sequence[Callback] = ()
+    trust_hub: bool = False
 
     def check(self, config: StudyConfig, dask: str | None) -> None:
         """Raise a `StudyError` where other processes would search without it, or where Optuna cannot prune."""
@@ -66,6 +68,7 @@ def run(
     callbacks: Sequence[Callback] = (),
     progress: bool | Watcher = False,
     trust_pickle: bool = False,
+    trust_hub: bool = False,
     dask: str | None = None,
 ) -> list[Summary]:
     """Run or resume the study of `config` (one study a target) until it has the trials asked for.
@@ -79,6 +82,7 @@ def run(
             ends the run. One worker only.
         progress: show bars on stderr (a line after every tenth trial where it is no terminal), or tell a `Watcher`.
         trust_pickle: load `.th` weights, whose loading runs code that is in them.
+        trust_hub: allow a sampler `hub:NAME`, which downloads code from OptunaHub and runs it.
         dask: the address of a Dask scheduler whose worker processes search.
 
     Raises:
@@ -91,8 +95,10 @@ def run(
     >>> summary.complete, summary.selected.betas
     (2, (0.0,))
     """
-    own = Own(sampler, pruner, callbacks)
+    own = Own(sampler, pruner, callbacks, trust_hub)
     own.check(config, dask)
+    if sampler is None:
+        make_sampler(config, trust_hub=trust_hub)  # what is wrong with it is said before a model is loaded
     with quiet_optuna(), contextlib.ExitStack() as stack:
         watcher = _watcher(progress, stack)
         storage = open_storage(config.study.storage)
@@ -105,7 +111,9 @@ def run(
         try:
             if cluster is None and config.study.workers == 1:
                 return [_run_alone(prepared, storage, target, watcher, own) for target in config.refinement.targets]
-            studies = {target: _opened(prepared, storage, target, watcher)[0] for target in config.refinement.targets}
+            studies = {
+                target: _opened(prepared, storage, target, watcher, own)[0] for target in config.refinement.targets
+            }
             workers = cluster or stack.enter_context(open_pool(prepared, trust_pickle=trust_pickle))
             # The workers need the memory, a GPU's above all.
             del prepared
@@ -142,7 +150,7 @@ def grid_used_up(config: StudyConfig, summary: Summary) -> str:
 
 
 def _opened(
-    prepared: PreparedSearch, storage: BaseStorage, target: str, watcher: Watcher, own: Own = NOTHING
+    prepared: PreparedSearch, storage: BaseStorage, target: str, watcher: Watcher, own: Own
 ) -> tuple[optuna.Study, Objective]:
     objective = prepared.objective(target, watcher.excerpt)
     return open_study(prepared, objective, storage, target, own), objective
@@ -208,7 +216,7 @@ def open_study(
             storage,
             name,
             wanted,
-            own.sampler or make_sampler(config),
+            own.sampler or make_sampler(config, trust_hub=own.trust_hub),
             own.pruner or make_pruner(config.search, objective.unit_tracks),
         )
     measure_references(study, objective, functools.partial(start_lock, storage, name))

@@ -85,8 +85,8 @@ class SearchOptions(BaseModel):
     )
     objectives: Annotated[tuple[str, ...], Strict(False)] = Field(
         (),
-        description='two metrics in dB, such as ["si_sir", "si_sar"] (bleed against artifacts), or a metric and "passes" '
-        "(the number of steps becomes a parameter); empty: the metric alone",
+        description='two metrics in dB, such as ["si_sir", "si_sar"] (bleed against artifacts), or a metric and '
+        '"passes" (the number of steps becomes a parameter); empty: the metric alone',
     )
     choose: Literal["lower-bound", "highest"] = Field(
         "lower-bound", description="select the trial with the surest gain over β = 0 by track, or the highest score"

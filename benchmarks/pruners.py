@@ -28,9 +28,9 @@ from schedopt.config import StudyConfig, make_config
 from schedopt.evaluation import Evaluator, Scores
 from schedopt.schedules import Schedule
 from schedopt.search.objective import Objective
+from schedopt.search.prepared import PreparedSearch
 from schedopt.search.pruners import PairedPruner, PredictivePruner, make_pruner
 from schedopt.search.samplers import make_sampler
-from schedopt.search.workbench import Workbench
 from schedopt.search_options import SearchOptions
 
 VARIANTS: dict[str, tuple[str, Callable[[Sequence[str]], BasePruner]]] = {
@@ -63,7 +63,7 @@ def config(seed: int, **sections: Any) -> StudyConfig:
 def record(path: Path, tracks: int | None, stem: str) -> None:
     """Score all schedules on all excerpts and keep the table."""
     settings = config(0, data={} if tracks is None else {"tracks": tracks}, store={"disk": 0})
-    objective = Workbench.prepare(settings).objective(stem)
+    objective = PreparedSearch.prepare(settings).objective(stem)
     family, resolution = objective.family, objective.resolution
     points = np.linspace(0, 1, round(1 / resolution) + 1)
     params = [dict(zip(family.space, point, strict=True)) for point in itertools.product(points, points)]

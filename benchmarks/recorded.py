@@ -19,7 +19,7 @@ from benchmarks._harness import RESULTS
 from schedopt.config import make_config
 from schedopt.evaluation import Scores
 from schedopt.schedules import DEFAULT_RESOLUTION, Schedule, family, round_betas
-from schedopt.search.workbench import Workbench
+from schedopt.search.prepared import PreparedSearch
 
 STEPS = 5
 SECONDS = 3.0
@@ -47,7 +47,7 @@ def record(stem: str, tracks: int, path: Path) -> None:
     config = make_config(
         {"study": {"name": "s"}, "data": {"tracks": tracks, "excerpt": SECONDS}, "store": {"disk": 0, "memory": 0.25}}
     )
-    (evaluator,) = Workbench.prepare(config).objective(stem).evaluators
+    (evaluator,) = PreparedSearch.prepare(config).objective(stem).evaluators
     schedules = sorted({*linear_schedules(), *free_schedules()})
     scores: list[Scores] = []
     for index, name in enumerate(evaluator.tracks):

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from benchmarks._harness import table, write_result
 from schedopt.config import make_config
-from schedopt.search.workbench import Workbench
+from schedopt.search.prepared import PreparedSearch
 from schedopt.search_options import SearchOptions
 from schedopt.workers.run import run
 
@@ -39,7 +39,7 @@ def study(family: str, pruner: str, marks: Sequence[int], data: dict[str, Any], 
         )
         run(config)
         kept = optuna.load_study(study_name="s", storage=url)
-    objective = Workbench.prepare(config).objective("vocals")
+    objective = PreparedSearch.prepare(config).objective("vocals")
     rows = []
     for count in marks:
         first = kept.trials[:count]
@@ -55,7 +55,7 @@ def study(family: str, pruner: str, marks: Sequence[int], data: dict[str, Any], 
                 "passes": sum(one["passes_run"] for one in spent),
                 "saved": sum(one["passes_saved"] for one in spent),
                 "seconds": round(sum(one["seconds"] for one in spent), 1),
-                "best": " ".join(f"{beta:g}" for beta in best.user_attrs["betas"]),
+                "highest": " ".join(f"{beta:g}" for beta in best.user_attrs["betas"]),
                 "gain dB": objective.outcome(tuple(best.user_attrs["betas"])).gain,
             }
         )

@@ -3,7 +3,7 @@
     from schedopt import load_config, run
 
     (summary,) = run(load_config("studies/demo-vocals-linear.toml"))
-    print(summary.best.betas, summary.best.gain)
+    print(summary.selected.betas, summary.selected.gain)
 
 The public names are those of `__init__.pyi`; each is imported when it is first used.
 """

@@ -16,6 +16,7 @@ from .metrics import sdr as sdr
 from .metrics import si_sdr as si_sdr
 from .metrics import snr as snr
 from .outputs import Output as Output
+from .outputs import Step as Step
 from .outputs import register_output as register_output
 from .refinement import Refinement as Refinement
 from .rules import Rule as Rule

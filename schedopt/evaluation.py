@@ -19,7 +19,7 @@ from schedopt.rules import rule
 from schedopt.schedules import Schedule
 from schedopt.separators import Separator, as_separator
 from schedopt.store import Memoised, Store
-from schedopt.trajectory import Scene, trajectories
+from schedopt.trajectory import Scene, State, trajectories
 from schedopt.types import Excerpt
 
 Scores = NDArray[np.float64]
@@ -52,10 +52,11 @@ class Passes:
 
 @dataclass(frozen=True)
 class Task:
-    """One excerpt with one target: its scene, what its mixture is made of, and what prepares its score."""
+    """One excerpt with one target: scene, true stem, what its mixture is made of, and what prepares its score."""
 
     excerpt: Excerpt
     scene: Scene
+    reference: Tensor
     key: Hashable
     prepare: Callable[[str], Score]
 
@@ -122,29 +123,39 @@ class Evaluator:
         """Excerpts that go through the separator together."""
         return self.batch or self.separator.batch_segments
 
-    def scores(self, betas: Schedule, indices: Sequence[int] | None = None, *, every_step: bool = True) -> Scores:
+    def scores(
+        self,
+        betas: Schedule,
+        indices: Sequence[int] | None = None,
+        *,
+        every_step: bool = True,
+        refinement: Refinement | None = None,
+        again: bool = False,
+    ) -> Scores:
         """Scores in dB of the outputs: (tasks, N+1), or (tasks, 1) for the last step alone.
 
         `indices` chooses tasks (default: all). Costs at most N+1 passes a task; `passes` counts what was run and
-        what was saved.
+        what was saved. `refinement`: in place of the evaluator's, of the same target. `again`: see `states`.
         """
+        how = refinement or self.refinement
         chosen = [self.tasks[i] for i in (range(len(self.tasks)) if indices is None else indices)]
         steps = range(len(betas) + 1) if every_step else [len(betas)]
         known, metrics = self.store.scores, (self.metric, *self.also)
         missing = [
             task
             for task in chosen
-            if any(self._key(task, betas, n, one) not in known for n in steps for one in metrics)
+            if any(self._key(task, betas, n, one, how) not in known for n in steps for one in metrics)
         ]
         before = self._memoised.passes
         for batch in self._batches(missing):
-            self._score(batch, betas, steps)
-        self._count(len(chosen) * (len(betas) + 1), before)
-        return np.array([[known[self._key(task, betas, n, self.metric)] for n in steps] for task in chosen])
+            self._score(batch, betas, steps, how)
+        self._count(0 if again else len(chosen) * (len(betas) + 1), before)
+        return np.array([[known[self._key(task, betas, n, self.metric, how)] for n in steps] for task in chosen])
 
     def scores_in(self, metric: str, betas: Schedule) -> Scores:
         """Scores of all tasks in another metric, one of `also`, after `scores` was called: (tasks, N+1). No pass."""
-        keys = [[self._key(task, betas, n, metric) for n in range(len(betas) + 1)] for task in self.tasks]
+        steps = range(len(betas) + 1)
+        keys = [[self._key(task, betas, n, metric, self.refinement) for n in steps] for task in self.tasks]
         return np.array([[self.store.scores[key] for key in row] for row in keys])
 
     def trajectory(self, betas: Schedule, index: int, *, again: bool = False) -> list[Tensor]:
@@ -152,15 +163,23 @@ class Evaluator:
         return list(self.outputs(betas, index, again=again))
 
     def outputs(self, betas: Schedule, index: int, *, again: bool = False) -> Iterator[Tensor]:
-        """The outputs after step 0 … N one by one, (channels, samples) each, for one task.
+        """The outputs after step 0 … N one by one, (channels, samples) each, for one task; see `states`."""
+        for state in self.states(betas, index, again=again):
+            yield state.output()
+
+    def states(
+        self, betas: Schedule, index: int, *, refinement: Refinement | None = None, again: bool = False
+    ) -> Iterator[State]:
+        """The states after step 0 … N one by one, for one task; `refinement` in place of the evaluator's.
 
         Costs at most N+1 passes, counted in `passes` at the end. `again`: these steps have been scored, so that passes
         which are run once more were not saved then.
         """
         before, steps = self._memoised.passes, 0
-        for (state,) in trajectories(self._memoised, [self.tasks[index].scene], betas, self.refinement):
+        how = refinement or self.refinement
+        for (state,) in trajectories(self._memoised, [self.tasks[index].scene], betas, how):
             steps += 1
-            yield state.output()
+            yield state
         self._count(0 if again else steps, before)
 
     def _task(self, excerpt: Excerpt, keep_transform: bool) -> Task:
@@ -178,7 +197,7 @@ class Evaluator:
         if rule(self.refinement.rule).needs_references:
             others = mix(excerpt.references, [0.0 if j == k else w for j, w in enumerate(weights)])
             scene = Scene(mixture, true_target=target, true_others=others.to(device))
-        return Task(excerpt, scene, key, partial(self._scorer, excerpt, weights, target, keep_transform))
+        return Task(excerpt, scene, target, key, partial(self._scorer, excerpt, weights, target, keep_transform))
 
     def _scorer(
         self, excerpt: Excerpt, weights: Sequence[float], target: Tensor, keep_transform: bool, metric: str
@@ -205,15 +224,14 @@ class Evaluator:
         size = self.batch_size
         return [alike[i : i + size] for alike in by_length.values() for i in range(0, len(alike), size)]
 
-    def _key(self, task: Task, betas: Schedule, n: int, metric: str) -> Hashable:
+    def _key(self, task: Task, betas: Schedule, n: int, metric: str, how: Refinement) -> Hashable:
         """Of the score after step n. A reversed table of β is used from its end, so that n steps of it are not it."""
-        return (metric, task.key, self.refinement, (betas, n) if self.refinement.reverse else betas[:n])
+        return (metric, task.key, how, (betas, n) if how.reverse else betas[:n])
 
-    def _score(self, tasks: Sequence[Task], betas: Schedule, steps: Sequence[int]) -> None:
+    def _score(self, tasks: Sequence[Task], betas: Schedule, steps: Sequence[int], how: Refinement) -> None:
         """Put the scores of `tasks` after `steps` into the store."""
-        deepest = max(steps) if not self.refinement.reverse else len(betas)
         scenes = [task.scene for task in tasks]
-        for states in trajectories(self._memoised, scenes, betas[:deepest], self.refinement):
+        for states in trajectories(self._memoised, scenes, betas, how):
             n = states[0].step
             if n not in steps:
                 continue
@@ -221,7 +239,7 @@ class Evaluator:
             for metric in (self.metric, *self.also):
                 scores = torch.stack([task.score(metric)(out) for task, out in zip(tasks, outputs, strict=True)])
                 for task, score in zip(tasks, scores.tolist(), strict=True):
-                    self.store.scores[self._key(task, betas, n, metric)] = score
+                    self.store.scores[self._key(task, betas, n, metric, how)] = score
 
     def _count(self, asked: int, before: int) -> None:
         run = self._memoised.passes - before

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -44,6 +45,11 @@ NESTED: Mapping[str, Kind] = {
 }
 """Options that are themselves a sampler or pruner: the study file names its class."""
 
+HUB = "hub:"
+"""Begins the name of a sampler of OptunaHub; see `schedopt.search.hub`."""
+
+HUB_NAME = re.compile(r"hub:[a-z0-9_]+(:[A-Za-z_][A-Za-z0-9_]*)?")
+
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -54,13 +60,23 @@ def known_names(kind: Kind) -> list[str]:
 
 def check(kind: Kind, name: str, options: Mapping[str, Any]) -> None:
     """Raise a `ValueError`, one line with the nearest known name, where there is no such class or option."""
+    if kind == "sampler" and name.startswith(HUB):
+        if not HUB_NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is not hub:NAME or hub:NAME:CLASS, with NAME as in hub.optuna.org/samplers/NAME"
+            )
+        return  # its options are known when it is loaded
     if name in OWN[kind]:
         if options:
             raise ValueError(f"the {kind} {name} has no options")
         return
     if name in SHORT[kind] and not options:
         return
-    found = class_of(kind, name)
+    check_options(class_of(kind, name), options)
+
+
+def check_options(found: type[Any], options: Mapping[str, Any]) -> None:
+    """Raise a `ValueError`, one line with the nearest known name, where the class has no such option."""
     known = _options(found)
     for option in options:
         if option not in known:
@@ -89,7 +105,11 @@ def build(kind: Kind, name: str, options: Mapping[str, Any], defaults: Mapping[s
     Raises:
         ValueError: an option is missing or has a value that the class refuses; one line.
     """
-    found = class_of(kind, name)
+    return build_class(kind, class_of(kind, name), options, defaults)
+
+
+def build_class(kind: Kind, found: type[Any], options: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
+    """See `build`; `check_options` refuses what the class does not have."""
     known = _options(found)
     given = {option: value for option, value in {**defaults, **options}.items() if option in known}
     for option in NESTED.keys() & known.keys():

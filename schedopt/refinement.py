@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from schedopt.errors import ScheduleError
-from schedopt.outputs import OUTPUTS
+from schedopt.outputs import OUTPUTS, Weights
 from schedopt.rules import RULES
 
 MAX_SHIFT_SECONDS = 0.5
 """Largest per-step time shift: that of Demucs' own shift trick."""
 
+AUTO = "auto"
+"""In study files: the output is chosen in every trial."""
+
+CHOSEN_FROM = ("mean", "last", "mixer", "mixer-bands")
+"""Outputs that `AUTO` stands for. The last one's passes serve all of them."""
+
 
 class RefinementOptions(BaseModel):
     """The options of a refinement. Strict: `true` is no number, and no number is infinite."""
+
+    takes_auto: ClassVar[bool] = False
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -33,6 +41,8 @@ class RefinementOptions(BaseModel):
     @field_validator("rule", "output")
     @classmethod
     def _is_known(cls, value: str, info: Any) -> str:
+        if cls.takes_auto and info.field_name == "output" and value == AUTO:
+            return value
         try:
             {"rule": RULES, "output": OUTPUTS}[info.field_name].find(value)  # type: ignore[attr-defined]
         except ScheduleError as error:
@@ -45,10 +55,10 @@ class RefinementOptions(BaseModel):
             raise ValueError(f"reverse goes with the rule ddpm, not with {self.rule}")
         return self
 
-    def for_target(self, target: str, seed: int) -> Refinement:
+    def for_target(self, target: str, seed: int, weights: Weights | None = None) -> Refinement:
         """The refinement of the stem `target` with these options."""
         options = {name: getattr(self, name) for name in RefinementOptions.model_fields}
-        return Refinement(target, seed=seed, **options)
+        return Refinement(target, seed=seed, weights=weights, **options)
 
 
 class SeededOptions(RefinementOptions):
@@ -58,7 +68,11 @@ class SeededOptions(RefinementOptions):
 
     def refinement(self, stem: str) -> Refinement:
         """How the schedule beside these options is applied to the target `stem`."""
-        return self.for_target(stem, self.seed)
+        return self.for_target(stem, self.seed, self.weights_of(stem))
+
+    def weights_of(self, stem: str) -> Weights | None:
+        """Those of the output for the target `stem`."""
+        return None
 
 
 class Refinement(RefinementOptions):
@@ -67,11 +81,13 @@ class Refinement(RefinementOptions):
     `shift`: the input of step n ≥ 1 is delayed by its own seeded amount of 0 to 0.5 s, the estimates moved back.
     `output`: see `schedopt.outputs`. `residual`: share of what each pass's estimates of all stems leave of its input
     that is added to the target from step 1 on (mixture consistency, arXiv 1811.08521, where the share is 1 / stems); it
-    costs no pass, but every stem must be estimated.
+    costs no pass, but every stem must be estimated. `weights`: those of an output that takes some, see
+    `schedopt.outputs.mixer`.
     """
 
     target: str
     seed: int = 0
+    weights: Weights | None = None
 
     def __init__(self, target: str, **options: Any) -> None:
         super().__init__(**{"target": target, **options})

@@ -64,7 +64,8 @@ class SearchOptions(BaseModel):
     sampler: str = Field(
         "tpe",
         description=" | ".join(SHORT["sampler"])
-        + " | surrogate (schedopt's, experimental) | any class of optuna.samplers by its name",
+        + " | surrogate (schedopt's, experimental) | any class of optuna.samplers by its name"
+        " | hub:NAME of OptunaHub (needs --trust-hub)",
     )
     sampler_options: dict[str, Any] = Field(
         default_factory=dict, description="[search.sampler_options] arguments of the sampler's class"
@@ -87,7 +88,7 @@ class SearchOptions(BaseModel):
         description='two metrics in dB, such as ["si_sir", "si_sar"] (bleed against artifacts), or a metric and '
         '"passes" (the number of steps becomes a parameter); empty: the metric alone',
     )
-    choose: Literal["lower-bound", "best"] = Field(
+    choose: Literal["lower-bound", "highest"] = Field(
         "lower-bound", description="select the trial with the surest gain over β = 0 by track, or the highest score"
     )
     grid: int = Field(6, ge=2, le=1001, description="sampler grid: values a parameter")

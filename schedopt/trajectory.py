@@ -9,7 +9,7 @@ the seed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,12 +18,12 @@ from torch import Tensor
 
 from schedopt.arrays import Arrays, Memory, blocks
 from schedopt.errors import ScheduleError
-from schedopt.outputs import OUTPUTS
+from schedopt.outputs import OUTPUTS, Pass, Step
+from schedopt.outputs.mixer import check_weights
+from schedopt.outputs.step import WHOLE
 from schedopt.refinement import Refinement
 from schedopt.rules import View, rule
 from schedopt.schedules import Schedule
-
-WHOLE = slice(None)
 
 
 class RunsPasses(Protocol):
@@ -58,48 +58,16 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Pass:
-    """One pass: its input (channels, samples) and the estimates (stems, channels, samples) of `stems`.
-
-    Every estimate holds the input's mean (`mean`), as demucs leaves it. A sum of estimates would hold it several times,
-    so `others` and `residual` are such that target + others, and all estimates + residual, hold it once.
-    """
-
-    input: Tensor
-    estimates: Tensor
-    stems: tuple[str, ...]
-    index: int
-    mean: Tensor
-
-    def target(self, block: slice = WHOLE) -> Tensor:
-        """x̂_k: (channels, samples of the block)."""
-        return self.estimates[self.index, :, block]
-
-    def others(self, block: slice = WHOLE) -> Tensor:
-        """Σ_{j≠k} x̂_j without the mean: (channels, samples of the block)."""
-        part = self.estimates[..., block]
-        rest = [j for j in range(len(self.stems)) if j != self.index]
-        return part[rest].sum(dim=0) - len(rest) * self.mean
-
-    def residual(self, block: slice = WHOLE) -> Tensor:
-        """y_n − Σ_j x̂_j: (channels, samples of the block)."""
-        left = self.input[..., block] - self.estimates[..., block].sum(dim=0)
-        return left + (len(self.stems) - 1) * self.mean
-
-
-@dataclass(frozen=True)
 class State:
-    """A trajectory after step `step`; `total` is the running sum of its output, where that keeps one."""
+    """A trajectory after step `step` of `steps`; `total` is the running sum of its output, where that keeps one."""
 
     step: int
+    steps: int
     refinement: Refinement
+    mixture: Tensor
+    sample_rate: int
     last: Pass
     total: Tensor | None = None
-
-    def estimate(self, block: slice = WHOLE) -> Tensor:
-        """The target's estimate of this step with its share of the residual: (channels, samples of the block)."""
-        target, share = self.last.target(block), self.refinement.residual
-        return target + share * self.last.residual(block) if share else target
 
     def output(self, block: slice = WHOLE) -> Tensor:
         """The estimate that the user gets after this step: (channels, samples of the block). Step 0: the plain one.
@@ -108,8 +76,21 @@ class State:
         """
         if self.step == 0:
             return self.last.target(block)
-        total = self.estimate(block) if self.total is None else self.total[..., block]
-        return OUTPUTS.find(self.refinement.output).finish(total, self.step)
+        output = OUTPUTS.find(self.refinement.output)
+        first, end, _ = block.indices(self.mixture.shape[-1])
+        wide = slice(max(0, first - output.reach), min(end + output.reach, self.mixture.shape[-1]))
+        step = self.seen(wide)
+        made = output.finish(step.estimate if self.total is None else self.total[..., wide], step)
+        return made[..., first - wide.start : end - wide.start]
+
+    def seen(self, block: slice = WHOLE) -> Step:
+        """What the output sees of this step."""
+        how = self.refinement
+        return Step(self.step, self.steps, self.last, self.mixture, block, self.sample_rate, how.residual, how.weights)
+
+    def after(self, last: Pass) -> State:
+        """The next step's, whose pass is `last`; not yet in the sum."""
+        return replace(self, step=self.step + 1, last=last)
 
 
 def trajectories(
@@ -128,20 +109,27 @@ def trajectories(
         arrays: where inputs and sums live; by default in the memory of the mixture's device.
 
     Raises:
-        ScheduleError: unknown rule, output or target, or a rule that needs references which a scene lacks.
+        ScheduleError: unknown rule, output or target, a rule that needs references which a scene lacks, or weights for
+            another number of steps or stems.
     """
     how = rule(refinement.rule)
     if how.needs_references and any(scene.true_target is None for scene in scenes):
         raise ScheduleError(f"the rule {how.name} needs the true stems, so it serves only as an upper bound")
+    if refinement.weights is not None:
+        check_weights(refinement.weights, len(betas), len(separator.stems))
     arrays = arrays or Memory(scenes[0].mixture.device)
     inputs = [scene.mixture for scene in scenes]
-    states = [State(0, refinement, last) for last in _passes(separator, refinement, inputs, 0)]
+    rate, steps = separator.sample_rate, len(betas)
+    states = [
+        State(0, steps, refinement, y, rate, last)
+        for y, last in zip(inputs, _passes(separator, refinement, inputs, 0), strict=True)
+    ]
     states = [_add_up(state, arrays) for state in states]
     yield states
     for n in range(1, len(betas) + 1):
         inputs = [_input(scene, state, betas, arrays) for scene, state in zip(scenes, states, strict=True)]
         made = _passes(separator, refinement, inputs, n)
-        states = [State(n, refinement, last, state.total) for last, state in zip(made, states, strict=True)]
+        states = [state.after(last) for last, state in zip(made, states, strict=True)]
         states = [_add_up(state, arrays) for state in states]
         yield states
 
@@ -213,10 +201,12 @@ def _noise(refinement: Refinement, step: int, like: Tensor, arrays: Arrays) -> T
 def _add_up(state: State, arrays: Arrays) -> State:
     """`state` with its step in the running sum of its output."""
     output = OUTPUTS.find(state.refinement.output)
-    if not output.keeps_total:
+    if not output.arrays(len(state.last.stems)):
         return state
-    total = arrays.empty(*state.last.input.shape) if state.total is None else state.total
-    for block in blocks(total.shape[-1]):
-        before = None if state.total is None else total[..., block]
-        total[..., block] = output.add(before, state.estimate(block), state.step)
-    return State(state.step, state.refinement, state.last, total)
+    samples, total = state.mixture.shape[-1], state.total
+    for block in blocks(samples):
+        made = output.add(None if state.total is None else state.total[..., block], state.seen(block))
+        if total is None:
+            total = arrays.empty(*made.shape[:-1], samples)
+        total[..., block] = made
+    return replace(state, total=total)

@@ -16,7 +16,7 @@ from schedopt.data import mix
 from schedopt.files.schedule_file import load_schedule_file
 from schedopt.metrics import sdr
 from schedopt.proof.benchmark import Options, benchmark
-from schedopt.search.workbench import Workbench
+from schedopt.search.prepared import PreparedSearch
 from tests.models import RATE
 from tests.proof.schedules import write_bench, write_schedule
 from tests.studies import write_study
@@ -49,8 +49,8 @@ def test_study_benchmark_and_separate_agree(stem: str, tmp_path: Path) -> None:
             "steps": len(entry.betas),
         },
     )
-    bench_of_study = Workbench.prepare(load_config(study), split="held-out")
-    (evaluator,) = bench_of_study.objective(stem).evaluators
+    study_search = PreparedSearch.prepare(load_config(study), split="held-out")
+    (evaluator,) = study_search.objective(stem).evaluators
     by_study = dict(zip(evaluator.tracks, evaluator.scores(entry.betas)[:, -1].tolist(), strict=True))
 
     for task in evaluator.tasks:

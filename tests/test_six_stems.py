@@ -13,7 +13,7 @@ import torch
 from schedopt.cli import call
 from schedopt.config import load_config, make_config
 from schedopt.errors import SchedoptError
-from schedopt.search.workbench import Workbench
+from schedopt.search.prepared import PreparedSearch
 from schedopt.separators import load_separator, save_safetensors
 from schedopt.types import STEMS
 from tests.models import RATE
@@ -68,10 +68,10 @@ def test_a_study_of_guitar_is_searched_exported_benchmarked_and_used(
 
 def test_all_means_every_stem_that_both_have(six: Path, caplog: pytest.LogCaptureFixture) -> None:
     shared = {"target": "all", "steps": 1}
-    bench = Workbench.prepare(load_config(study(six, "six", refinement=shared)))
-    assert {e.refinement.target for e in bench.objective("all").evaluators} == set(SIX)
-    bench = Workbench.prepare(load_config(study(six, "four", refinement=shared)))
-    assert {e.refinement.target for e in bench.objective("all").evaluators} == set(STEMS)
+    prepared_search = PreparedSearch.prepare(load_config(study(six, "six", refinement=shared)))
+    assert {e.refinement.target for e in prepared_search.objective("all").evaluators} == set(SIX)
+    prepared_search = PreparedSearch.prepare(load_config(study(six, "four", refinement=shared)))
+    assert {e.refinement.target for e in prepared_search.objective("all").evaluators} == set(STEMS)
     assert "guitar, piano: of the model, but not in the data; [separator.stems] says what counts as what" in caplog.text
 
 
@@ -79,18 +79,18 @@ def test_on_four_stem_data_guitar_and_piano_count_as_other(six: Path) -> None:
     config = load_config(
         study(six, "four", separator={"stems": MERGED}, refinement={"target": "other", "rule": "unmix", "steps": 2})
     )
-    bench = Workbench.prepare(config)
-    assert set(bench.separator.stems) == set(STEMS)
-    mixture = bench.excerpts[0].references.sum(0)
+    prepared_search = PreparedSearch.prepare(config)
+    assert set(prepared_search.separator.stems) == set(STEMS)
+    mixture = prepared_search.excerpts[0].references.sum(0)
     plain = load_separator(str(six / "six.safetensors"), device="cpu")
     estimates = plain(mixture[None])[0]
     mean = plain.mean_of(mixture)
     parts = [SIX.index(stem) for stem in MERGED["other"]]
     expected = (estimates[parts] - mean).sum(0) + mean
-    (other,) = bench.separator(mixture[None], stems=("other",))[0]
+    (other,) = prepared_search.separator(mixture[None], stems=("other",))[0]
     torch.testing.assert_close(other, expected, rtol=1e-5, atol=1e-6)
-    assert bench.separator.fingerprint != plain.fingerprint
-    scores = bench.objective("other").evaluators[0].scores((0.5, 0.5))
+    assert prepared_search.separator.fingerprint != plain.fingerprint
+    scores = prepared_search.objective("other").evaluators[0].scores((0.5, 0.5))
     assert scores.shape == (2, 3)
 
 
@@ -99,23 +99,23 @@ def test_data_with_more_stems_than_the_model_has_them_in_the_mixture(
 ) -> None:
     save_safetensors(demucs(), six / "four.safetensors")
     config = load_config(study(six, "six", separator={"model": "four.safetensors"}, refinement={"target": "bass"}))
-    bench = Workbench.prepare(config)
-    assert set(bench.excerpts[0].stems) == set(SIX)
+    prepared_search = PreparedSearch.prepare(config)
+    assert set(prepared_search.excerpts[0].stems) == set(SIX)
     assert "guitar, piano: in the mixture, but no stem of the model" in caplog.text
     # Mapped, they are part of the reference of other.
     mapped = make_config(
         {**config.model_dump(exclude={"data", "study"}), "study": {"name": "m"},
          "data": {"source": config.data.source, "stems": MERGED, "excerpt": 0.4}}
     )  # fmt: skip
-    excerpt = Workbench.prepare(mapped).excerpts[0]
+    excerpt = PreparedSearch.prepare(mapped).excerpts[0]
     assert excerpt.stems == STEMS
-    whole = bench.excerpts[0].references.sum(0)
+    whole = prepared_search.excerpts[0].references.sum(0)
     torch.testing.assert_close(
         excerpt.references.sum(0)[:, : whole.shape[-1]], whole[:, : excerpt.references.shape[-1]]
     )
 
 
 def test_a_stem_that_the_music_lacks_is_one_line(six: Path) -> None:
-    bench = Workbench.prepare(load_config(study(six, "four")))
+    prepared_search = PreparedSearch.prepare(load_config(study(six, "four")))
     with pytest.raises(SchedoptError, match="the music has no stem 'guitar', only drums, bass, other, vocals"):
-        bench.objective("guitar")
+        prepared_search.objective("guitar")

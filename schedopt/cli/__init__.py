@@ -29,9 +29,9 @@ from schedopt.errors import SchedoptError, reason, shortened, shown
 COMMANDS = {
     "init": ("schedopt.cli.init", "Write a study file for your music and model, with a comment on every key."),
     "run": ("schedopt.cli.study", "Launch or resume the study of a study file."),
-    "status": ("schedopt.cli.study", "Show the studies of a file or storage: trials, best, gain, passes."),
+    "status": ("schedopt.cli.study", "Show the studies of a file or storage: trials, gain, passes."),
     "dashboard": ("schedopt.cli.dashboard", "Serve Optuna's dashboard with our figures, notes and audio."),
-    "export": ("schedopt.cli.study", "Write the best schedule of a study as a schedule file."),
+    "export": ("schedopt.cli.study", "Write the selected schedule of a study as a schedule file."),
     "benchmark": (
         "schedopt.cli.benchmark",
         "Compare schedule files with one pass and other methods on held-out tracks.",
@@ -92,9 +92,10 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Tells at once that work begins: to load PyTorch takes seconds."""
+        """Tells at once that work begins: to load PyTorch takes seconds. Of commands that only read, to people alone."""
         silent = {"-h", "--help", "-q", "--quiet", "--schema"} & set(args)
-        if args[0] in WORKING and not silent and "torch" not in sys.modules:
+        told = args[0] in WORKING or (args[0] in COMMANDS and sys.stderr.isatty())
+        if told and not silent and "torch" not in sys.modules:
             click.echo(f"note: schedopt {args[0]}: loading PyTorch", err=True)
         return super().resolve_command(ctx, args)
 
@@ -189,12 +190,12 @@ def _ended_by_signals() -> Iterator[None]:
         # Python lets only the main thread hear signals.
         yield
         return
-    heard = [signal.SIGTERM]
+    received = [signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        heard.append(signal.SIGHUP)
-    before = [signal.signal(name, signal.default_int_handler) for name in heard]
+        received.append(signal.SIGHUP)
+    before = [signal.signal(name, signal.default_int_handler) for name in received]
     try:
         yield
     finally:
-        for name, handler in zip(heard, before, strict=True):
+        for name, handler in zip(received, before, strict=True):
             signal.signal(name, handler)

@@ -36,7 +36,7 @@ def dashboard(
     """Serve Optuna's dashboard for STUDY.toml's studies, or those of --storage URL, until Ctrl-C.
 
     On a study's page: schedules coloured by score, score against step, gain against passes, gain by track, and a note;
-    on trials that became the best, audio. All of it follows a study that is running, which never waits for it.
+    on trials that were selected or the highest, audio. All of it follows a running study, which never waits for it.
     """
     _show.show_notes()
     if study_file is None and storage is None:

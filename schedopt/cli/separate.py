@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,12 +16,13 @@ from schedopt.cli._paths import PATH, WORD, Number
 from schedopt.errors import shown
 from schedopt.files.presets import open_schedule, preset_names
 from schedopt.files.schedule_file import SEGMENT_RANGE, Entry, check_separator
+from schedopt.separators import list_models
 from schedopt.songs import Encoding, Options, Position, Result, Template, count_passes, find_songs, separate_songs
 from schedopt.songs.batch import OtherMethod
 from schedopt.songs.naming import DEFAULT
 from schedopt.songs.quality import COVERAGE, Quality
 from schedopt.songs.schedule import load_separator_of
-from schedopt.songs.writing import Clip
+from schedopt.songs.writing import BITRATES, Bits, Clip
 
 MODEL = "htdemucs"
 """Without a schedule: what the `demucs` command takes."""
@@ -32,7 +35,7 @@ TOY_NOTE = (
 
 
 @click.command()
-@click.argument("songs", metavar="SONG...", nargs=-1, required=True, type=PATH)
+@click.argument("songs", metavar="SONG...", nargs=-1, type=PATH)
 @click.option(
     "--schedule",
     "schedule_name",
@@ -44,6 +47,11 @@ TOY_NOTE = (
 )
 @click.option("-o", "--out", type=PATH, default=Path("separated"), show_default=True, help="Folder of the results.")
 @click.option("-n", "--name", "model", type=WORD, help=f"Model; default: the schedule's, without one {MODEL}.")
+@click.option(
+    "-s", "--sig", "signature", type=WORD, help="One model of --repo, by its signature (SIG-….th, SIG.safetensors)."
+)
+@click.option("--repo", type=PATH, help="Folder of models (.safetensors, .th, .yaml) in which -n or -s is looked up.")
+@click.option("--list-models", is_flag=True, help="Print the names that -n takes, or those of --repo, and end.")
 @click.option("--two-stems", metavar="STEM", help="Only STEM, and the rest as no_STEM.")
 @click.option(
     "--other-method",
@@ -65,15 +73,28 @@ TOY_NOTE = (
 )
 @click.option("--overlap", type=Number(0, 1, max_open=True), help="Of segments; default: the schedule's, or 0.25.")
 @click.option("--segment", type=Number(*SEGMENT_RANGE), help="Seconds; default: the schedule's, or the model's.")
+@click.option("--no-split", is_flag=True, help="The whole song as one segment, if it fits memory; not for htdemucs.")
 @click.option("--int24", is_flag=True, help="Write 24 bits instead of 16.")
 @click.option("--float32", is_flag=True, help="Write float WAV; neither rescaled nor clipped.")
 @click.option("--flac", is_flag=True, help="Write FLAC.")
+@click.option("--mp3", is_flag=True, help="Write MP3.")
+@click.option(
+    "--mp3-bitrate",
+    type=click.Choice(list(map(str, BITRATES))),
+    metavar="KBIT",
+    default="320",
+    show_default=True,
+    help=f"kbit/s: {', '.join(map(str, BITRATES))}.",
+)
 @click.option(
     "--clip-mode",
     type=click.Choice(["rescale", "clamp", "none"]),
     help="Against clipping: rescale a stem that is too loud (default), cut its peaks, or nothing (default of float).",
 )
 @click.option("--downmix", is_flag=True, help="Mix all of 3 to 8 channels (ITU-R BS.775); default: the first two only.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Songs at once, on a CPU alone."
+)
 @click.option("--overwrite", is_flag=True, help="Separate again what has a result already.")
 @click.option(
     "--quality",
@@ -88,6 +109,9 @@ def separate(
     point: str | None,
     out: Path,
     model: str | None,
+    signature: str | None,
+    repo: Path | None,
+    list_models: bool,
     two_stems: str | None,
     other_method: OtherMethod,
     filename: str,
@@ -95,11 +119,15 @@ def separate(
     shifts: int,
     overlap: float | None,
     segment: float | None,
+    no_split: bool,
     int24: bool,
     float32: bool,
     flac: bool,
+    mp3: bool,
+    mp3_bitrate: str,
     clip_mode: Clip | None,
     downmix: bool,
+    jobs: int,
     overwrite: bool,
     quality: bool,
     trust_pickle: bool,
@@ -120,10 +148,13 @@ def separate(
     (python -m benchmarks.quality) the true SI-SDR is estimated from it with an interval, for others it stands alone.
     """
     _show.show_notes()
-    if int24 and float32:
-        raise click.UsageError("--int24 and --float32: choose one")
-    if flac and float32:
-        raise click.UsageError("--flac and --float32: FLAC has no float samples; take --int24")
+    if list_models:
+        return _list_models(repo, as_json=as_json)
+    if not songs:
+        raise click.UsageError("Missing argument 'SONG...'.")
+    encoding = _encoding(flac, mp3, int24, float32, clip_mode, int(mp3_bitrate))
+    if no_split and segment is not None:
+        raise click.UsageError("--no-split and --segment: choose one")
     if point is not None and schedule_name is None:
         raise click.UsageError("--point: name the schedule whose point it is with --schedule")
     file = None if schedule_name is None else open_schedule(schedule_name, point)
@@ -133,10 +164,10 @@ def separate(
     template = Template(filename)
     separator = load_separator_of(
         file,
-        model or (MODEL if file is None else file.model.model),
+        _model(model, signature, repo, MODEL if file is None else file.model.model),
         device=device,
         overlap=overlap,
-        segment=segment,
+        segment=math.inf if no_split else segment,
         trust_pickle=trust_pickle,
     )
     if file is not None:
@@ -145,7 +176,7 @@ def separate(
         out=out,
         entries={} if file is None else file.entries(separator.stems),
         template=template,
-        encoding=Encoding(flac=flac, bits=24 if int24 else 32 if float32 else 16, clip=clip_mode),
+        encoding=encoding,
         shifts=shifts,
         two_stems=two_stems,
         other_method=other_method,
@@ -156,10 +187,51 @@ def separate(
     stems = [stem for stem in separator.stems if two_stems in (None, stem) or other_method == "add"]
     results: list[Result] = []
     with _Bar(options.entries, stems, rounds=2 if quality else 1) as bar:
-        for result in separate_songs(found, separator, options, bar.on_position):
+        jobs = jobs if separator.device.type == "cpu" else 1
+        for result in separate_songs(found, separator, options, bar.on_position, jobs=jobs):
             results.append(result)
             bar.finished(result, quiet=as_json)
     return _end(results, as_json=as_json)
+
+
+def _model(name: str | None, signature: str | None, repo: Path | None, default: str) -> str:
+    """The model that `-n`, `-s` and `--repo` name together."""
+    if name is not None and signature is not None:
+        raise click.UsageError("-n and -s: choose one")
+    if repo is None:
+        if signature is not None:
+            raise click.UsageError(
+                "-s needs --repo: demucs takes it from the folders of its training code; export the experiment there"
+                f" (python -m tools.export {signature}) and add --repo release_models"
+            )
+        return name or default
+    if not repo.is_dir():
+        raise click.UsageError(f"--repo {shown(repo)}: there is no such folder")
+    return str(repo / (signature or name or default))
+
+
+def _encoding(flac: bool, mp3: bool, int24: bool, float32: bool, clip: Clip | None, bitrate: int) -> Encoding:
+    if int24 and float32:
+        raise click.UsageError("--int24 and --float32: choose one")
+    if flac and mp3:
+        raise click.UsageError("--flac and --mp3: choose one")
+    if flac and float32:
+        raise click.UsageError("--flac and --float32: FLAC has no float samples; take --int24")
+    if mp3 and (int24 or float32):
+        raise click.UsageError("--mp3 with --int24 or --float32: MP3 has no sample width; leave it out")
+    bits: Bits = 24 if int24 else 32 if float32 else 16
+    return Encoding("mp3" if mp3 else "flac" if flac else "wav", bits, clip, bitrate)
+
+
+def _list_models(repo: Path | None, *, as_json: bool) -> int:
+    models = list_models(repo)
+    if as_json:
+        _show.print_json(models)
+        return 0
+    for title, names in models.items():
+        click.echo(f"{title}:")
+        click.echo(click.wrap_text(" ".join(names), 80, "  ", "  ") if names else "  none")
+    return 0
 
 
 def _end(results: Sequence[Result], *, as_json: bool) -> int:
@@ -181,7 +253,7 @@ def _end(results: Sequence[Result], *, as_json: bool) -> int:
 
 
 class _Bar:
-    """A bar for the song at work; without a terminal nothing but the line that each song ends with."""
+    """A bar for each song at work; without a terminal nothing but the line that each song ends with."""
 
     def __init__(self, entries: Mapping[str, Entry], stems: Sequence[str], rounds: int = 1) -> None:
         """`rounds`: how often a song's steps are gone through."""
@@ -200,8 +272,10 @@ class _Bar:
         steps += [(stem, n) for stem in stems if stem in entries for n in range(1, len(entries[stem].betas) + 1)]
         self._order = {step: index for index, step in enumerate(steps)}
         assert len(steps) == count_passes(entries, stems)
-        self._task: TaskID | None = None
-        self._rounds, self._round, self._last = rounds, 0, 0
+        self._rounds = rounds
+        self._at: dict[Path, tuple[int, int]] = {}  # the round and the step of each song
+        self._tasks: dict[Path, TaskID] = {}
+        self._lock = threading.Lock()
 
     def __enter__(self) -> _Bar:
         return self
@@ -210,30 +284,34 @@ class _Bar:
         self.bars.stop()
 
     def on_position(self, song: Path, position: Position, samples: int) -> None:
-        if self._task is None:
-            self.bars.start()
-            total = self._rounds * len(self._order) * samples
-            self._task = self.bars.add_task(shown(song.name)[:40], total=total, note="")
-            self._round = self._last = 0
+        """Called in the songs' threads."""
         step = self._order[position.target, position.step]
-        self._round += step < self._last
-        self._last = step
-        done = (self._round * len(self._order) + step) * samples + position.samples
+        with self._lock:
+            if song not in self._tasks:
+                self.bars.start()
+                total = self._rounds * len(self._order) * samples
+                self._tasks[song] = self.bars.add_task(shown(song.name)[:40], total=total, note="")
+                self._at[song] = 0, 0
+            turn, last = self._at[song]
+            turn += step < last
+            self._at[song] = turn, step
+        done = (turn * len(self._order) + step) * samples + position.samples
         note = "plain pass" if position.target is None else f"{position.target}, step {position.step}"
-        self.bars.update(self._task, completed=done, note=note)
+        self.bars.update(self._tasks[song], completed=done, note=note)
 
     def finished(self, result: Result, *, quiet: bool) -> None:
-        if self._task is not None:
-            self.bars.remove_task(self._task)
-            self._task = None
-            self.bars.stop()  # and gone: the result has the line for itself
-        if quiet or result.state == "failed":
-            return
-        where = shown(result.files[0].parent)
-        more = " (there already; --overwrite separates it again)" if result.state == "there" else ""
-        click.echo(f"{shown(result.song)} → {where}{more}")
-        if result.quality:
-            _print_quality(result.quality)
+        with self._lock:
+            if (task := self._tasks.pop(result.song, None)) is not None:
+                self.bars.remove_task(task)
+                self.bars.stop()  # and gone: the result has the line for itself
+            if not quiet and result.state != "failed":
+                where = shown(result.files[0].parent)
+                more = " (there already; --overwrite separates it again)" if result.state == "there" else ""
+                click.echo(f"{shown(result.song)} → {where}{more}")
+                if result.quality:
+                    _print_quality(result.quality)
+            if self._tasks:
+                self.bars.start()
 
 
 def _print_quality(found: Mapping[str, Quality]) -> None:

@@ -20,7 +20,7 @@ from schedopt.search import export as exports
 from schedopt.search.estimate import Estimate, estimate
 from schedopt.search.provenance import differing, lines, provenance
 from schedopt.search.study import Summary, study_name, summarize
-from schedopt.search.watcher import PLAIN_EVERY, ProgressBars, db
+from schedopt.search.watcher import PLAIN_EVERY, ProgressBars, db, not_selected
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown
 from schedopt.view.trials import dial_table
@@ -61,6 +61,7 @@ def _config(path: Path, overrides: tuple[str, ...], **keys: object) -> StudyConf
 )
 @SET
 @click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
+@click.option("--trust-hub", is_flag=True, help="Load a sampler hub:NAME: code that is downloaded from OptunaHub.")
 @click.option("-q", "--quiet", is_flag=True, help="Neither progress nor notes; results and errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="A line of progress for every trial.")
 @AS_JSON
@@ -73,13 +74,14 @@ def run(
     dask: str | None,
     overrides: tuple[str, ...],
     trust_pickle: bool,
+    trust_hub: bool,
     quiet: bool,
     verbose: bool,
     as_json: bool,
 ) -> None:
     """Launch or resume the study of STUDY.toml until it has its trials.
 
-    Ends with a summary and leaves the best schedule as NAME.schedule.json beside the database. The same
+    Ends with a summary and leaves the selected schedule as NAME.schedule.json beside the database. The same
     command again resumes where the study stopped; one that is complete runs no trial.
     """
     if quiet and verbose:
@@ -97,9 +99,9 @@ def run(
             open_storage(config.study.storage)  # what ails the storage, often the same, is named first
             raise
     with ProgressBars(0 if quiet else 1 if verbose else PLAIN_EVERY) as bars:
-        summaries = run_study(config, trust_pickle=trust_pickle, progress=bars, dask=dask)
+        summaries = run_study(config, trust_pickle=trust_pickle, trust_hub=trust_hub, progress=bars, dask=dask)
     if written is not None:
-        complete = all(summary.best for summary in summaries)
+        complete = all(summary.selected for summary in summaries)
         stored = open_storage(config.study.storage, read_only=True) if complete else None
         written = None if stored is None else _export(exports.schedule_file(config, stored), written)
     if as_json:
@@ -129,17 +131,20 @@ def _print_summary(summary: Summary, trials: int) -> None:
         f"study {summary.study} is {state}: {summary.finished} of {trials} trials finished"
         f" ({summary.pruned} pruned, {summary.failed} failed)"
     )
-    best = summary.best
-    if best is None:
-        click.echo("no trial was completed, so there is no best schedule")
+    selected, highest = summary.selected, summary.highest
+    if selected is None or highest is None:
+        click.echo("no trial was completed, so none is selected")
         return
-    line_gain = None if summary.line is None else best.value - summary.line
+    line_gain = None if summary.line is None else selected.value - summary.line
+    same = selected.number == highest.number
     rows = [
-        ("best schedule β", _show.betas(best.betas)),
-        ("found by trial", str(best.number)),
-        ("score on the search excerpts", db(best.value)),
-        ("gain over one pass (uniform baseline)", db(best.gain, sign=True)),
+        ("selected schedule β", _show.betas(selected.betas)),
+        ("found by trial", f"{selected.number}{', the highest trial' if same else ''}"),
+        ("score on the search excerpts", db(selected.value)),
+        ("gain over one pass (uniform baseline)", db(selected.gain, sign=True)),
         ("gain over the authors' line n/N", db(line_gain, sign=True)),
+        *([] if same else [("highest trial", f"{highest.number}: {db(highest.value)}, {db(highest.gain, sign=True)}")]),
+        *([] if summary.reason is None else [("  why it is not selected", summary.reason)]),
         ("passes run (saved)", f"{summary.passes_run} ({summary.passes_saved})"),
         ("time computing", f"{summary.seconds:.0f} s"),
     ]
@@ -172,7 +177,7 @@ def status(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Show studies: trials by state, best score, gain over the baseline, passes.
+    """Show studies: trials by state, score and gain of the selected trial, passes.
 
     Give a study file for its studies, or --storage URL for all studies of a database.
     """
@@ -189,9 +194,12 @@ def status(
         _show.print_json({"studies": documents} | differences)
         return
     _show.print_table(
-        ("study", "complete", "pruned", "failed", "running", "best", "gain", "passes", "saved"),
+        ("study", "complete", "pruned", "failed", "running", "selected", "gain", "passes", "saved"),
         [_status_row(summary) for summary in summaries],
     )
+    for summary in summaries:
+        if summary.reason and summary.highest:
+            click.echo(f"{summary.study}: {not_selected(summary.highest, summary.reason)}")
     if compare:
         rows = [(name, *values) for name, values in differing(*origins).items()]
         _show.print_table(("what differs", *compare), rows or [("nothing", "", "")])
@@ -215,12 +223,12 @@ def _stored_studies(url: str, config: StudyConfig | None, names: tuple[str, str]
 
 
 def _status_row(summary: Summary) -> tuple[str, ...]:
-    best = summary.best
+    selected = summary.selected
     return (
         f"{summary.study} (not made by schedopt)" if summary.foreign else summary.study,
         *(str(n) for n in (summary.complete, summary.pruned, summary.failed, summary.running)),
-        db(best.value if best else None),
-        db(best.gain if best else None, sign=True),
+        db(selected.value if selected else None),
+        db(selected.gain if selected else None, sign=True),
         str(summary.passes_run),
         str(summary.passes_saved),
     )
@@ -245,7 +253,7 @@ def export(
     study: str | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Write the best schedule of STUDY.toml's studies, or of one NAME in a storage: a schedule file, or a β table."""
+    """Write the selected schedule of STUDY.toml's studies, or of NAME in a storage: a schedule file or a β table."""
     if study is None and study_file is not None:
         config = _config(study_file, overrides, storage=storage)
         found = exports.schedule_file(config, open_storage(config.study.storage, read_only=True))

@@ -27,10 +27,10 @@ def load_musdb(root: Path, split: Split, limit: int | None, sums: StemSums) -> l
     """
     sides = {side: root / subset for side, subset in SUBSETS.items()}
     list_folder(root)
-    if not any(is_folder(place) for place in sides.values()):
+    if not any(is_folder(folder) for folder in sides.values()):
         raise DataError(f"{shown(root)} has neither a folder 'train' nor 'test', which MUSDB18 has")
-    is_wav = not any(_stem_mp4_names(place) for place in sides.values())
-    names = {side: _names(place, is_wav) for side, place in sides.items()}
+    is_wav = not any(_stem_mp4_names(folder) for folder in sides.values())
+    names = {side: _names(folder, is_wav) for side, folder in sides.items()}
     if not names[split]:
         raise DataError(f"{shown(sides[split])} holds no tracks: the {split} tracks of MUSDB18 belong there")
     check_disjoint(names["search"], names["held-out"], shown(root))
@@ -46,16 +46,16 @@ def load_musdb(root: Path, split: Split, limit: int | None, sums: StemSums) -> l
     return [_open(sides[split] / f"{name}{SUFFIX}", sums) for name in chosen[:limit]]
 
 
-def _names(place: Path, is_wav: bool) -> list[str]:
+def _names(folder: Path, is_wav: bool) -> list[str]:
     if not is_wav:
-        return _stem_mp4_names(place)
-    return [folder.name for folder in track_folders(place)] if is_folder(place) else []
+        return _stem_mp4_names(folder)
+    return [folder.name for folder in track_folders(folder)] if is_folder(folder) else []
 
 
-def _stem_mp4_names(place: Path) -> list[str]:
-    if not is_folder(place):
+def _stem_mp4_names(folder: Path) -> list[str]:
+    if not is_folder(folder):
         return []
-    return [entry.name.removesuffix(SUFFIX) for entry in list_folder(place) if entry.name.endswith(SUFFIX)]
+    return [entry.name.removesuffix(SUFFIX) for entry in list_folder(folder) if entry.name.endswith(SUFFIX)]
 
 
 def _open(path: Path, sums: StemSums) -> StemTrack:

@@ -162,15 +162,15 @@ def _parts_in(entry: Path, names: Names) -> list[Path]:
 
 def _layout_sides(root: Path, layout: dict[Split, str], split: Split, names: Names) -> Sides:
     """The tracks of both sides of a root that has a sub-folder for `split`, and maybe one for the other side."""
-    place = root / layout[split]
-    if not is_folder(place):
+    folder = root / layout[split]
+    if not is_folder(folder):
         raise DataError(f"{shown(root)} has no folder {layout[split]!r}: put the {split} tracks there")
     sides: Sides = {
         side: {folder.name: folder for folder in track_folders(root / name, names)}
         for side, name in layout.items()
         if is_folder(root / name)
     }
-    _require(sides[split], place)
+    _require(sides[split], folder)
     return sides
 
 
@@ -197,13 +197,15 @@ def _check_sides(sides: Sides, root: Path) -> None:
             raise DataError(f"{shown(folder)} links to a track of the other side: {shown(name)!r} cannot be held out")
 
 
-def _require(folders: dict[str, Path], place: Path) -> None:
-    if not folders and any(entry.name.endswith(".stem.mp4") for entry in list_folder(place)):
-        raise DataError(f"{shown(place)} holds .stem.mp4 files: give musdb:PATH as the source, not folder:PATH")
+def _require(folders: dict[str, Path], folder: Path) -> None:
+    if not folders and any(entry.name.endswith(".stem.mp4") for entry in list_folder(folder)):
+        raise DataError(f"{shown(folder)} holds .stem.mp4 files: give musdb:PATH as the source, not folder:PATH")
     if not folders:
-        raise NoTracks(f"{shown(place)} holds no tracks: each is a sub-folder with {', '.join(STEMS)} as .wav or .flac")
+        raise NoTracks(
+            f"{shown(folder)} holds no tracks: each is a sub-folder with {', '.join(STEMS)} as .wav or .flac"
+        )
 
 
-def _holds_a_side(place: Path, names: Names) -> bool:
+def _holds_a_side(folder: Path, names: Names) -> bool:
     """Whether a folder is one side of a split, not a track that happens to be called `test`."""
-    return is_folder(place) and not is_track_folder(place, names)
+    return is_folder(folder) and not is_track_folder(folder, names)

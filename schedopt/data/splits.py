@@ -36,21 +36,21 @@ def split_by_name(names: Iterable[str]) -> dict[Split, list[str]]:
     return {"search": sorted(ranked[held_out:]), "held-out": sorted(ranked[:held_out])}
 
 
-def searched(names: Iterable[str], place: str) -> list[str]:
+def searched(names: Iterable[str], where: str) -> list[str]:
     """The tracks to search on among those of a `train` folder: MUSDB18's validation tracks, else all of them."""
     names = sorted(names)
     validation = [name for name in names if unicodedata.normalize("NFC", name) in validation_names()]
     if names and not validation:
-        log.warning("%s: none of MUSDB18's 14 validation tracks is here; the search uses all tracks of it", place)
+        log.warning("%s: none of MUSDB18's 14 validation tracks is here; the search uses all tracks of it", where)
     return validation or names
 
 
-def check_disjoint(search: Iterable[str], held_out: Iterable[str], place: str) -> None:
+def check_disjoint(search: Iterable[str], held_out: Iterable[str], where: str) -> None:
     """Refuse names that are on both sides; case and Unicode form do not make a name another one."""
     keys = {_key(name) for name in search}
     for name in held_out:
         if _key(name) in keys:
-            raise DataError(f"{place}: track {shown(name)!r} is both searched on and held out; remove one of the two")
+            raise DataError(f"{where}: track {shown(name)!r} is both searched on and held out; remove one of the two")
 
 
 @cache

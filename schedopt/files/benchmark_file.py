@@ -21,6 +21,7 @@ from schedopt.errors import DataError, shown
 from schedopt.files.explain import explain
 from schedopt.files.reading import read_bytes
 from schedopt.files.schedule_file import Beta, Hex, Number, Text
+from schedopt.outputs import Weights
 from schedopt.refinement import SeededOptions
 from schedopt.types import STEMS
 
@@ -95,10 +96,14 @@ class StemScores(SeededOptions, Section):
     """
 
     betas: tuple[Beta, ...] | None
+    weights: Weights | None = None
     origin: Text | None = None
     passes: int = Field(ge=1)
     seconds: Number
     tracks: Annotated[dict[str, dict[Text, Scores]], Field(min_length=1)]
+
+    def weights_of(self, stem: str) -> Weights | None:
+        return self.weights
 
     def by_step(self, metric: str = "sdr") -> np.ndarray[Any, np.dtype[np.float64]]:
         """Scores in dB: (tracks, N+1)."""

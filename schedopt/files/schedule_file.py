@@ -24,6 +24,8 @@ from pydantic import (
 from schedopt.errors import ScheduleError, shown
 from schedopt.files.explain import explain, nearest
 from schedopt.files.reading import read_bytes
+from schedopt.outputs import OUTPUTS, Weights
+from schedopt.outputs.mixer import check_weights
 from schedopt.refinement import SeededOptions
 from schedopt.rules import RULES
 from schedopt.separators import Separator
@@ -31,7 +33,7 @@ from schedopt.types import STEMS
 
 FORMAT = 3
 READABLE = (1, 2, 3)
-"""1 had no segment, normalisation and held-out scores, 2 no points: a file of theirs is one of 3 without these."""
+"""1 had no segment, normalisation and held-out scores, 2 neither weights nor points: both are files of 3 without these."""
 
 KIND = "schedopt schedule"
 SUFFIX = ".schedule.json"
@@ -55,11 +57,11 @@ PointName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,40}$")]
 Seconds = Annotated[float, Field(ge=SEGMENT_RANGE[0], le=SEGMENT_RANGE[1], allow_inf_nan=False)]
 
 
-class Part(BaseModel):
+class FrozenModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class SearchedModel(Part):
+class SearchedModel(FrozenModel):
     """The separator of the search. `weights` is that of `Separator`, like `fingerprint`, which covers settings too."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
@@ -76,7 +78,7 @@ class SearchedModel(Part):
     weights: Hex | None = None
 
 
-class SearchedData(Part):
+class SearchedData(FrozenModel):
     """The music of the search."""
 
     source: Text
@@ -87,7 +89,7 @@ class SearchedData(Part):
     )
 
 
-class SearchScore(Part):
+class SearchScore(FrozenModel):
     """What the schedule was worth on the search excerpts, dB."""
 
     baseline: Number
@@ -96,7 +98,7 @@ class SearchScore(Part):
     excerpts: int = Field(ge=1)
 
 
-class Gain95(Part):
+class Gain95(FrozenModel):
     """A mean paired difference over tracks, dB, with its 95 % interval (null: unbounded or too few tracks)."""
 
     mean: Number
@@ -109,8 +111,8 @@ class Gain95(Part):
     )
 
 
-class HeldOutScore(Part):
-    """What the schedule was worth on tracks that were not searched on: SDR, dB, mean over tracks."""
+class HeldOutScore(FrozenModel):
+    """What the schedule was worth on tracks that were not searched on: mean over tracks of the search's metric, dB."""
 
     source: Text
     tracks: int = Field(ge=1)
@@ -124,7 +126,7 @@ class HeldOutScore(Part):
     )
 
 
-class Entry(SeededOptions, Part):
+class Entry(SeededOptions, FrozenModel):
     """The schedule of one target and how it is applied; see `schedopt.refinement.Refinement`."""
 
     rule: Annotated[Text, Field(json_schema_extra={"not": {"const": "oracle"}})]
@@ -135,6 +137,12 @@ class Entry(SeededOptions, Part):
     gains: dict[StemName, Gain] = Field(
         default_factory=dict,
         description="weights of the stems in the search's mixtures",
+        json_schema_extra=NO_OTHER_KEYS,
+    )
+    weights: dict[StemName, Weights] = Field(
+        default_factory=dict,
+        description="of the outputs mixer and mixer-bands, by target: a row for each band, in it a number for each step"
+        " 0 … N, each other stem of the model in its order, and the residual",
         json_schema_extra=NO_OTHER_KEYS,
     )
     study: Text | None = None
@@ -162,8 +170,27 @@ class Entry(SeededOptions, Part):
             raise ValueError(f"steps is {self.steps}, but there are {len(self.betas)} betas")
         return self
 
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Entry:
+        bands = OUTPUTS.find(self.output).bands
+        if self.weights and not bands:
+            takers = " and ".join(name for name, output in OUTPUTS.items() if output.bands)
+            raise ValueError(f"weights go with the outputs {takers}, not with {self.output}")
+        for stem, rows in self.weights.items():
+            if len(rows) != bands:
+                raise ValueError(f"weights of {stem} have {len(rows)} rows, but {self.output} has {bands} bands")
+            if len({len(row) for row in rows}) != 1 or len(rows[0]) < len(self.betas) + 2:
+                raise ValueError(
+                    f"weights of {stem}: rows are equally long, with a number each for steps 0 … {len(self.betas)},"
+                    " every other stem of the model, and the residual"
+                )
+        return self
 
-class ScheduleFile(Part):
+    def weights_of(self, stem: str) -> Weights | None:
+        return self.weights.get(stem)
+
+
+class ScheduleFile(FrozenModel):
     """A schedule file."""
 
     format: int = Field(json_schema_extra={"enum": list(READABLE)})
@@ -185,7 +212,7 @@ class ScheduleFile(Part):
     @classmethod
     def _known_format(cls, value: int) -> int:
         if value not in READABLE:
-            raise ValueError(f"this schedopt reads formats {', '.join(map(str, READABLE[:-1]))} and {READABLE[-1]}")
+            raise ValueError(f"this schedopt reads formats {READABLE[0]} to {READABLE[-1]}")
         return value
 
     @field_validator("kind")
@@ -250,7 +277,8 @@ def check_separator(file: ScheduleFile, separator: Separator, where: str, option
         option: with which the user names the model.
 
     Raises:
-        ScheduleError: other weights, or a target that the model has no stem for.
+        ScheduleError: other weights, a target that the model has no stem for, or a mixer's weights for another number
+            of stems.
     """
     searched = file.model
     if searched.weights is not None and searched.weights != separator.weights:
@@ -258,6 +286,13 @@ def check_separator(file: ScheduleFile, separator: Separator, where: str, option
             f"{where}: searched with other weights than those of {separator.name}"
             f" ({searched.model}: {searched.weights}; here: {separator.weights}); name the right model with {option}"
         )
+    for target, entry in file.schedules.items():
+        for stem, weights in entry.weights.items():
+            if stem in separator.stems:
+                try:
+                    check_weights(weights, len(entry.betas), len(separator.stems))
+                except ScheduleError as error:
+                    raise ScheduleError(f"{where}: schedules.{target}.weights of {stem}: {error}") from None
     missing = [stem for stem in file.entries() if stem not in separator.stems]
     if missing and SHARED not in file.schedules:
         raise ScheduleError(

@@ -27,7 +27,7 @@ from schedopt.metrics import METRICS, Score, scorer
 from schedopt.proof.families import selected_of_families
 from schedopt.proof.methods import GREEDY_RATIOS, RIVALS, Method, Rival, compared
 from schedopt.schedules import Schedule
-from schedopt.search.workbench import stems_to_cut
+from schedopt.search.prepared import stems_to_cut
 from schedopt.separators import Separator, load_separator
 from schedopt.store import Store
 from schedopt.types import Excerpt, ExcerptLength

@@ -138,8 +138,8 @@ def _rivals(kind: Kind, stem: str, schedule: Setting, *, with_options: bool) -> 
     elif kind == "line":
         yield f"line n/{steps}", Setting(plain.model_copy(update={"peak_guard": True}), line(steps))
     elif kind == "constant":
-        # With a residual, β = 0 is more than the shift trick: it shows what the options do by themselves.
-        for beta in (0.0, *CONSTANTS) if how.residual else CONSTANTS:
+        # With a residual or weights, β = 0 is more than the shift trick: it shows what the options do by themselves.
+        for beta in (0.0, *CONSTANTS) if how.residual or how.weights else CONSTANTS:
             name = f"constant {beta:g}, {steps + 1} passes"
             yield f"{name} ({_options(how)})" if with_options else name, Setting(how, constant(beta, steps))
     elif kind == "oracle":
@@ -149,7 +149,7 @@ def _rivals(kind: Kind, stem: str, schedule: Setting, *, with_options: bool) -> 
 
 
 def _options(how: Refinement) -> str:
-    parts = (how.rule, "shift" * how.shift, "mean" * (how.output == "mean"), "guard" * how.peak_guard)
+    parts = (how.rule, "shift" * how.shift, how.output * (how.output != "last"), "guard" * how.peak_guard)
     noise = f"σ {how.sigma:g}" if how.sigma else ""
     residual = f"residual {how.residual:g}" if how.residual else ""
     return "+".join(part for part in (*parts, residual, noise) if part)

@@ -23,7 +23,7 @@ from schedopt.data import load_tracks, mix, open_audio, stem_files
 from schedopt.data.folder import is_folder
 from schedopt.data.tracks import StemTrack
 from schedopt.errors import DataError
-from schedopt.search.workbench import stems_to_cut
+from schedopt.search.prepared import stems_to_cut
 from schedopt.separators import Separator
 from schedopt.store import Memoised
 from schedopt.types import Excerpt, Track

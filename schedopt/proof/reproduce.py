@@ -24,7 +24,7 @@ from schedopt.proof.benchmark import Scorer
 from schedopt.proof.notebook import Notebook, NotebookPasses, excerpts
 from schedopt.refinement import Refinement
 from schedopt.schedules import Schedule, line
-from schedopt.search.workbench import Workbench
+from schedopt.search.prepared import PreparedSearch
 from schedopt.store import Memoised, Store
 from schedopt.trajectory import Scene, trajectories
 from schedopt.types import Excerpt
@@ -137,26 +137,26 @@ def reproduce(
         SchedoptError: the model or the tracks cannot be used.
     """
     options = options or Notebook()
-    bench = Workbench.prepare(config, trust_pickle=trust_pickle, excerpts=())
+    prepared = PreparedSearch.prepare(config, trust_pickle=trust_pickle, excerpts=())
     for stem in options.gains:
-        if stem not in bench.separator.stems:
-            raise ConfigError(f"there is no stem {stem!r}; there are {', '.join(bench.separator.stems)}")
+        if stem not in prepared.separator.stems:
+            raise ConfigError(f"there is no stem {stem!r}; there are {', '.join(prepared.separator.stems)}")
     steps = config.refinement.steps
     lines = {config.refinement.rule: line(steps), "oracle": oracle_line(steps)}
     wanted = [(rule, stem) for rule in lines for stem in config.refinement.targets]
     scores: dict[Row, dict[str, list[Array]]] = {row: {} for row in wanted}
     tracks = 0
-    for excerpt, mixture in excerpts(config, bench.separator):
+    for excerpt, mixture in excerpts(config, prepared.separator):
         # The plain pass is shared by all rows of a track.
-        memoised = Memoised(bench.separator, Store(), [mixture], bench.separator.stems)
-        sounding = [stem for stem in bench.separator.stems if stem in excerpt.audible]
-        scorers = {stem: Scorer(excerpt, stem, (config.search.metric,), bench.separator.device) for stem in sounding}
+        memoised = Memoised(prepared.separator, Store(), [mixture], prepared.separator.stems)
+        sounding = [stem for stem in prepared.separator.stems if stem in excerpt.audible]
+        scorers = {stem: Scorer(excerpt, stem, (config.search.metric,), prepared.separator.device) for stem in sounding}
         for rule, target in wanted:
             if target in excerpt.audible:
-                how = bench.refinement(target).model_copy(update={"rule": rule})
-                scene = _scene(excerpt, target, mixture, config, bench.separator.device)
+                how = prepared.refinement(target).model_copy(update={"rule": rule})
+                scene = _scene(excerpt, target, mixture, config, prepared.separator.device)
                 estimates = _estimates(NotebookPasses(memoised, options), scene, lines[rule], how)
-                for stem, by_step in _scores(scorers, estimates, bench.separator.stems).items():
+                for stem, by_step in _scores(scorers, estimates, prepared.separator.stems).items():
                     scores[rule, target].setdefault(stem, []).append(by_step)
         tracks += 1
         if on_track is not None:

@@ -20,7 +20,7 @@ from schedopt.evaluation import Evaluator
 from schedopt.proof.benchmark import silences
 from schedopt.proof.statistics import Comparison, compare
 from schedopt.refinement import Refinement
-from schedopt.search.workbench import Workbench
+from schedopt.search.prepared import PreparedSearch
 from schedopt.store import Store
 from schedopt.types import STEMS, Excerpt
 
@@ -115,14 +115,14 @@ def sweep(
             raise ConfigError(f"gain {gain:g} is not a number within (0, {MAX_GAIN:g}]")
     if stem not in STEMS:
         raise ConfigError(f"there is no stem {stem!r}; there are {', '.join(STEMS)}")
-    bench = Workbench.prepare(config, split=split, trust_pickle=trust_pickle)
+    prepared = PreparedSearch.prepare(config, split=split, trust_pickle=trust_pickle)
     scores: dict[float, dict[str, dict[str, list[float]]]] = {gain: {} for gain in sorted({*gains, UNIFORM})}
-    for count, excerpt in enumerate(bench.excerpts, 1):
+    for count, excerpt in enumerate(prepared.excerpts, 1):
         for gain, by_stem in scores.items():
-            for other, value in _score(bench, excerpt, {**config.data.gains, stem: gain}).items():
+            for other, value in _score(prepared, excerpt, {**config.data.gains, stem: gain}).items():
                 by_stem.setdefault(other, {}).setdefault(excerpt.track, []).append(value)
         if on_excerpt is not None:
-            on_excerpt(count, len(bench.excerpts))
+            on_excerpt(count, len(prepared.excerpts))
     return Sweep(
         stem=stem,
         metric=config.search.metric,
@@ -137,21 +137,21 @@ def sweep(
             }
             for gain, by_stem in scores.items()
         },
-        left_out=silences(bench.excerpts, STEMS),
+        left_out=silences(prepared.excerpts, STEMS),
     )
 
 
-def _score(bench: Workbench, excerpt: Excerpt, gains: Mapping[str, float]) -> dict[str, float]:
+def _score(prepared: PreparedSearch, excerpt: Excerpt, gains: Mapping[str, float]) -> dict[str, float]:
     """Score in dB of every stem that sounds after one pass over the mixture with `gains`."""
-    store, stems = Store(), bench.separator.stems
+    store, stems = Store(), prepared.separator.stems
     sounding = [stem for stem in stems if stem in excerpt.audible and gains.get(stem, UNIFORM) > 0]
     return {
         stem: float(
             Evaluator(
-                bench.separator,
+                prepared.separator,
                 [excerpt],
                 Refinement(stem),
-                metric=bench.config.search.metric,
+                metric=prepared.config.search.metric,
                 gains=gains,
                 store=store,
                 shared_stems=stems,

@@ -1,4 +1,4 @@
-"""A few seconds to listen to, kept on each trial that became the best: mixture, one pass, refined, reference.
+"""A few seconds to listen to: mixture, one pass, refined, reference, on trials that were selected or the highest.
 
 Optuna takes an artifact only while its trial runs, so the objective calls this at the end of such a trial. What goes
 wrong here is said once and never costs a trial.
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from schedopt.config import StudyConfig
 from schedopt.evaluation import Evaluator
+from schedopt.refinement import Refinement
 from schedopt.schedules import Schedule
 from schedopt.search.artifacts import ArtifactStore, artifact_folder, artifact_store
 
@@ -49,24 +50,27 @@ class AudioKeeper:
         store = None if folder is None else _store(folder, logging.INFO)
         return None if store is None else cls(evaluator, store, config.store.audio)
 
-    def __call__(self, trial: optuna.Trial, betas: Schedule) -> None:
+    def __call__(self, trial: optuna.Trial, betas: Schedule, refinement: Refinement | None = None) -> None:
         """Keep what `betas` (cut to the steps that count) makes of the excerpt.
+
+        `refinement`: in place of the evaluator's.
 
         Costs no pass while the store holds the trajectory, else at most N+1, counted.
         """
         if not self._usable:
             return
         try:
-            self._upload(trial, self.pieces(betas))
+            self._upload(trial, self.pieces(betas, refinement))
         except Exception as error:
             self._usable = False
             log.warning("%s: no audio is kept from now on: %s", self.store.folder, " ".join(str(error).split()))
 
-    def pieces(self, betas: Schedule) -> dict[str, Tensor]:
+    def pieces(self, betas: Schedule, refinement: Refinement | None = None) -> dict[str, Tensor]:
         """Name → (channels, samples), all with one gain such that none exceeds full scale."""
         task, target = self.evaluator.tasks[0], self.evaluator.refinement.target
         reference = self.evaluator.gains.get(target, 1.0) * task.excerpt.references[task.excerpt.stems.index(target)]
-        estimates = self.evaluator.trajectory(betas, 0, again=True)
+        states = self.evaluator.states(betas, 0, refinement=refinement, again=True)
+        estimates = [state.output() for state in states]
         found = {
             "1-mixture": task.scene.mixture,
             "2-one-pass": estimates[0],

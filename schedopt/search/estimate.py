@@ -13,8 +13,8 @@ import psutil
 
 from schedopt.config import StudyConfig
 from schedopt.disk import default_folder
+from schedopt.search.prepared import PreparedSearch
 from schedopt.search.study import study_name
-from schedopt.search.workbench import Workbench
 
 GIB = 2**30
 
@@ -66,27 +66,27 @@ def estimate(config: StudyConfig, *, trust_pickle: bool = False) -> Estimate:
     Raises:
         SchedoptError: model or data cannot be used.
     """
-    bench = Workbench.prepare(config, trust_pickle=trust_pickle, workers=config.study.workers)
+    prepared = PreparedSearch.prepare(config, trust_pickle=trust_pickle, workers=config.study.workers)
     targets, steps, trials = config.refinement.targets, config.refinement.steps, config.study.trials
     tasks, estimated = 0, 0
     for target in targets:
-        for evaluator in bench.objective(target).evaluators:
+        for evaluator in prepared.objective(target).evaluators:
             tasks += len(evaluator.tasks)
-            stems = evaluator.refinement.stems_needed(bench.separator.stems)
+            stems = evaluator.refinement.stems_needed(prepared.separator.stems)
             estimated = max(estimated, len(stems))
     # Step 0 once a task; the line, β = 0 and every trial N steps.
     passes = tasks * (1 + steps * (2 + trials))
-    pass_seconds = _timed_pass(bench)
-    longest = max(excerpt.references[0].nbytes for excerpt in bench.excerpts)
+    pass_seconds = _timed_pass(prepared)
+    longest = max(excerpt.references[0].nbytes for excerpt in prepared.excerpts)
     folder = Path(config.store.folder).expanduser() if config.store.folder else default_folder()
     there = next(one for one in (folder, *folder.parents) if one.exists())
     return Estimate(
         studies=[study_name(config, target) for target in targets],
         model=config.separator.model,
-        device=str(bench.separator.device),
-        tracks=len({excerpt.track for excerpt in bench.excerpts}),
-        excerpts=len(bench.excerpts),
-        audio_seconds=round(sum(e.references.shape[-1] / e.sample_rate for e in bench.excerpts), 3),
+        device=str(prepared.separator.device),
+        tracks=len({excerpt.track for excerpt in prepared.excerpts}),
+        excerpts=len(prepared.excerpts),
+        audio_seconds=round(sum(e.references.shape[-1] / e.sample_rate for e in prepared.excerpts), 3),
         trials=trials,
         workers=config.study.workers,
         passes=passes,
@@ -100,14 +100,14 @@ def estimate(config: StudyConfig, *, trust_pickle: bool = False) -> Estimate:
     )
 
 
-def _timed_pass(bench: Workbench) -> float:
+def _timed_pass(prepared: PreparedSearch) -> float:
     """Seconds of a pass over the longest excerpt; the first pass also prepares the device, so the second counts."""
-    excerpt = max(bench.excerpts, key=lambda one: one.references.shape[-1])
+    excerpt = max(prepared.excerpts, key=lambda one: one.references.shape[-1])
     mixture = excerpt.references.sum(dim=0)  # (channels, samples)
     spent = 0.0
     for _ in range(2):
         began = time.perf_counter()
-        bench.separator(mixture[None])[0].cpu()
+        prepared.separator(mixture[None])[0].cpu()
         spent = time.perf_counter() - began
     return spent
 

@@ -27,9 +27,10 @@ from schedopt.files.schedule_file import (
     load_schedule_file,
 )
 from schedopt.files.writing import json_text
+from schedopt.outputs import OUTPUTS
 from schedopt.rules import rule
 from schedopt.search.dial import POINTS
-from schedopt.search.study import best_trial, dial_points, search_of, study_name
+from schedopt.search.study import dial_points, search_of, selected_trial, study_name, weights_of
 from schedopt.search_options import criteria, dial
 from schedopt.storage.urls import shown, sqlite_file
 
@@ -127,15 +128,22 @@ def entry_of(study: optuna.Study, url: str, point: str | None = None) -> Entry:
         ValidationError: it is no schedule that can be exported.
     """
     trials = study.get_trials(deepcopy=False)
-    trial = best_trial(study, trials) if point is None else dial_points(study, trials).get(point)
+    trial = selected_trial(study, trials) if point is None else dial_points(study, trials).get(point)
     if trial is None:
         raise StudyError(f"study {study.study_name}: it has no complete trial yet, so nothing to export")
     stored, metrics = study.user_attrs["config"], criteria(search_of(study))
     scores = _scores(study, trial)
     two = dial(search_of(study)) is not None
+    weights = weights_of(trial)
     options = {key: stored["refinement"][key] for key in REFINEMENT_KEYS if key in stored["refinement"]}
+    output = trial.user_attrs.get("output")
+    if output is not None:
+        options["output"] = output
+    if OUTPUTS.find(options.get("output", "last")).bands and not weights:
+        options["output"] = "mean"  # the same, but a pass need not estimate all stems
     return Entry(
         **options,
+        weights=weights,
         seed=stored["study"]["seed"],
         family=stored["schedule"]["family"],
         params=trial.params,

@@ -12,10 +12,10 @@ from optuna.trial import FixedTrial
 from schedopt.config import StudyConfig
 from schedopt.errors import ConfigError, StudyError
 from schedopt.search.objective import Objective
+from schedopt.search.prepared import PreparedSearch
 from schedopt.search.pruners import PairedPruner, PredictivePruner
 from schedopt.search.references import measure_references
 from schedopt.search.study import describe, identity, is_ours
-from schedopt.search.workbench import Workbench
 from schedopt.search_options import Direction
 from schedopt.storage.locks import start_lock
 
@@ -39,14 +39,14 @@ class StudyObjective:
         directions: of the study, as `optuna.create_study(directions=…)` takes them.
     """
 
-    def __init__(self, bench: Workbench, target: str) -> None:
-        self._bench, self._target = bench, target
-        self._objective: Objective = bench.objective(target)
-        self._wanted = identity(bench.config, target, bench.separator, bench.excerpts)
+    def __init__(self, prepared: PreparedSearch, target: str) -> None:
+        self._prepared, self._target = prepared, target
+        self._objective: Objective = prepared.objective(target)
+        self._wanted = identity(prepared.config, target, prepared.separator, prepared.excerpts)
         # They are the study's own, and may change from one call of `optimize` to the next.
         self._wanted["config"]["search"].update(sampler="own", pruner="own")
         self._turn = threading.RLock()
-        self.directions: list[Direction] = bench.config.search.directions
+        self.directions: list[Direction] = prepared.config.search.directions
 
     def __call__(self, trial: optuna.Trial | FixedTrial) -> float | tuple[float, float]:
         """Value of the trial; at most N+1 passes an excerpt and target.
@@ -115,5 +115,5 @@ def objective(config: StudyConfig, target: str | None = None, *, trust_pickle: b
         raise ConfigError(f"target = {target!r}: say for which of the study file's targets: {', '.join(targets)}")
     # The storage is the study's own, so no folder is known for audio.
     silent = config.store.model_copy(update={"audio": 0.0})
-    bench = Workbench.prepare(config.model_copy(update={"store": silent}), trust_pickle=trust_pickle)
-    return StudyObjective(bench, target)
+    prepared = PreparedSearch.prepare(config.model_copy(update={"store": silent}), trust_pickle=trust_pickle)
+    return StudyObjective(prepared, target)

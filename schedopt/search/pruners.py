@@ -133,9 +133,9 @@ class Rival:
     def among(self, excerpts: Sequence[int]) -> Rival:
         """The same for trials that have seen these excerpts only."""
         part = self.tracks[list(excerpts)]
-        heard = part.sum(axis=0) > 0
-        part = part[:, heard] / part[:, heard].sum(axis=0)
-        return Rival(self.values, part, None if self.zeros is None else self.zeros[heard])
+        audible = part.sum(axis=0) > 0
+        part = part[:, audible] / part[:, audible].sum(axis=0)
+        return Rival(self.values, part, None if self.zeros is None else self.zeros[audible])
 
 
 class PairedPruner(BasePruner):

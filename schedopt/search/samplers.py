@@ -15,7 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from schedopt.config import StudyConfig
 from schedopt.errors import ConfigError
-from schedopt.optuna_classes import build
+from schedopt.optuna_classes import HUB, build_class, check_options, class_of
+from schedopt.search.hub import hub_class
 from schedopt.search.space import STEPS, grid_values
 from schedopt.search.surrogate import Surrogate, SurrogateSampler
 from schedopt.search_options import searches_steps
@@ -36,16 +37,29 @@ class StudySampler(BaseSampler):
 
     Args:
         surrogate: the model of the sampler `surrogate`; None for other samplers.
+        keeps_state: what a trial taught it lies in the sampler itself, not in the study, so that it is made once, with
+            a seed by the first trial's number.
     """
 
-    def __init__(self, make: Callable[[int], BaseSampler], seed: int, surrogate: Surrogate | None = None) -> None:
+    def __init__(
+        self,
+        make: Callable[[int], BaseSampler],
+        seed: int,
+        surrogate: Surrogate | None = None,
+        *,
+        keeps_state: bool = False,
+    ) -> None:
         self._make = make
+        self._keeps_state = keeps_state
+        self._begun = False
         self._seed = seed
         self._inner = make(seed)
         self._surrogate = surrogate
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._inner = self._make(_mixed(self._seed, trial.number))
+        if not (self._keeps_state and self._begun):
+            self._inner = self._make(_mixed(self._seed, trial.number))
+            self._begun = True
         self._inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -72,16 +86,21 @@ class StudySampler(BaseSampler):
         return self._surrogate is not None and self._surrogate.is_exhausted(study)
 
 
-def make_sampler(config: StudyConfig) -> StudySampler:
+def make_sampler(config: StudyConfig, *, trust_hub: bool = False) -> StudySampler:
     """The sampler that `[search] sampler` names.
 
+    Args:
+        trust_hub: allow `hub:NAME`, which downloads code of OptunaHub and runs it.
+
     Raises:
-        ConfigError: the sampler refuses its options, or a grid has too many points.
+        ConfigError: the sampler refuses its options, a grid has too many points, or see `hub_class`.
     """
     search, seed, name = config.search, config.study.seed, config.search.sampler
     if name == "surrogate":
         surrogate = surrogate_of(config)
         return StudySampler(lambda seed: SurrogateSampler(surrogate, seed), seed, surrogate)
+    is_from_hub = name.startswith(HUB)
+    found = hub_class(name, trusted=trust_hub) if is_from_hub else class_of("sampler", name)
     defaults: dict[str, Any] = {"warn_independent_sampling": False}
     if name == "grid":
         defaults["search_space"] = _grid(config)
@@ -91,12 +110,14 @@ def make_sampler(config: StudyConfig) -> StudySampler:
     def make(one: int) -> BaseSampler:
         seeds = {"seed": seed if name in FIXED_SEED else one}
         try:
-            made: BaseSampler = build("sampler", name, search.sampler_options, {**defaults, **seeds})
+            check_options(found, search.sampler_options)
+            made: BaseSampler = build_class("sampler", found, search.sampler_options, {**defaults, **seeds})
         except ValueError as error:
             raise ConfigError(f"search.sampler_options: {error}") from None
         return made
 
-    return StudySampler(make, seed)
+    # Optuna's own samplers read the study; of others nobody knows.
+    return StudySampler(make, seed, keeps_state=is_from_hub)
 
 
 def surrogate_of(config: StudyConfig) -> Surrogate:

@@ -45,17 +45,38 @@ def chosen(trials: Sequence[FrozenTrial], zeros: Sequence[float] | None) -> Froz
     )
 
 
-def would_be_best(
+def would_be_named(
     trials: Sequence[FrozenTrial], zeros: Sequence[float] | None, value: float, gain_by_track: Sequence[float]
 ) -> bool:
     """Whether a trial that ends with this score and these gains (dB) would be `chosen`, or have the highest score.
 
     The latter is what Optuna calls the best.
     """
-    best, complete = chosen(trials, zeros), _complete(trials)
-    if best is None or value > max(trial.values[0] for trial in complete):
+    selected, complete = chosen(trials, zeros), _complete(trials)
+    if selected is None or value > max(trial.values[0] for trial in complete):
         return True
-    return _worth(value, gain_by_track, zeros) > _worth(best.values[0], best.user_attrs.get("gain_by_track"), zeros)
+    return _worth(value, gain_by_track, zeros) > _worth(
+        selected.values[0], selected.user_attrs.get("gain_by_track"), zeros
+    )
+
+
+def highest(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The complete trial with the highest score, what Optuna calls the best; of equal ones the first."""
+    return max(_complete(trials), key=lambda t: (t.values[0], -t.number), default=None)
+
+
+def reason(trials: Sequence[FrozenTrial], zeros: Sequence[float] | None) -> str | None:
+    """Why the selected trial is not the highest one; None where it is, or where there is none.
+
+    Lower bounds are of the gain over β = 0 in dB; see `lower_bound`.
+    """
+    selected, top = chosen(trials, zeros), highest(trials)
+    if selected is None or top is None or selected.number == top.number or zeros is None:
+        return None
+    sure, doubtful = (_worth(t.values[0], t.user_attrs.get("gain_by_track"), zeros)[0] for t in (selected, top))
+    if doubtful <= 0:
+        return f"not surely above β = 0 on {len(zeros)} tracks"
+    return f"its gain over β = 0 is less sure: at least {doubtful:+.3f} dB, not {sure:+.3f} dB"
 
 
 def _complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -4,10 +4,10 @@ A study is an ordinary Optuna study. Study attributes: `schedopt` (format versio
 `separator`, `weights` and `data` (fingerprints), `optimised` (settings for cheaper passes), `excerpts`, `tracks`,
 `left_out`, `baseline`, `line` and `zeros` (mean score by step, dB), `references` (what scoring these three cost).
 Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`, `spread`
-and `gain_by_track` (see `Outcome.attributes`), `passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`),
-`other` (value, gain, by_step, spread, gain_by_track in the second metric of two; also in `zeros`, `line`, `baseline`),
-`failure` (why a trial failed), `owner` (machine and process), `retry_of` (the trial that it tries again), `versions`
-(those that are not the study's).
+and `gain_by_track` (see `Outcome.attributes`), `weights` of a mixer by target, `output` where it was chosen,
+`passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`), `other` (value, gain, by_step, spread,
+gain_by_track in the second metric of two; also in `zeros`, `line`, `baseline`), `failure` (why a trial failed), `owner`
+(machine and process), `retry_of` (the trial that it tries again), `versions` (those that are not the study's).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import hashlib
 import platform
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -27,8 +27,9 @@ from optuna.trial import FrozenTrial, TrialState
 import schedopt
 from schedopt.config import StudyConfig, make_config
 from schedopt.errors import ConfigError, StudyError
+from schedopt.outputs import Weights
 from schedopt.search.dial import Candidate, Point, front, points, shown
-from schedopt.search.selection import chosen
+from schedopt.search.selection import chosen, highest, reason
 from schedopt.search_options import PASSES, criteria, dial, directions
 from schedopt.separators import Separator
 from schedopt.types import Excerpt
@@ -218,19 +219,49 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Best:
-    """The selected trial, which is exported (`schedopt.search.selection`): scores and gains in dB."""
+class NamedTrial:
+    """The selected trial, which is exported, or the highest one (`schedopt.search.selection`): score and gain in dB.
+
+    `weights`: those of a mixer by target, where they are not the mean output's. `output`: the chosen one, of several.
+    """
 
     number: int
     value: float
     gain: float
     betas: tuple[float, ...]
     params: dict[str, float]
+    weights: dict[str, Weights] = field(default_factory=dict)
+    output: str | None = None
+
+    @classmethod
+    def of(cls, trial: FrozenTrial | None) -> NamedTrial | None:
+        if trial is None:
+            return None
+        attrs = trial.user_attrs
+        return cls(
+            trial.number,
+            trial.values[0],
+            attrs["gain"],
+            tuple(attrs["betas"]),
+            dict(trial.params),
+            weights_of(trial),
+            attrs.get("output"),
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Its numbers; weights and output only where there are some."""
+        found = asdict(self) | {"betas": list(self.betas)}
+        return {name: value for name, value in found.items() if name not in ("weights", "output") or value}
+
+
+def weights_of(trial: FrozenTrial) -> dict[str, Weights]:
+    """Those of a mixer by target; none where the mean output is as good, or the output takes none."""
+    return {stem: tuple(map(tuple, rows)) for stem, rows in trial.user_attrs.get("weights", {}).items()}
 
 
 @dataclass(frozen=True)
 class Trade:
-    """A point of the Pareto front: the best score (dB) that so many passes have bought."""
+    """A point of the Pareto front: the highest score (dB) that so many passes have bought."""
 
     passes: int
     value: float
@@ -243,8 +274,9 @@ class Summary:
     """A study in numbers, read from its storage alone: no model, no data.
 
     `baseline` is the score of one pass, `line` that of the authors' straight line; dB. `passes_run` were run for
-    these references and by the trials, `passes_saved` were shared with earlier ones; `seconds` likewise. Of a `foreign`
-    study, which another program made, the trials are counted, and nothing else is known.
+    these references and by the trials, `passes_saved` were shared with earlier ones; `seconds` likewise. `reason`: why
+    the highest trial is not selected, where it is not. Of a `foreign` study, which another program made, the trials are
+    counted, and nothing else is known.
     """
 
     study: str
@@ -253,7 +285,8 @@ class Summary:
     pruned: int
     failed: int
     running: int
-    best: Best | None
+    selected: NamedTrial | None
+    highest: NamedTrial | None
     baseline: float | None
     line: float | None
     passes_run: int
@@ -262,6 +295,7 @@ class Summary:
     front: tuple[Trade, ...] = ()
     dial: tuple[Point, ...] = ()
     foreign: bool = False
+    reason: str | None = None
 
     @property
     def finished(self) -> int:
@@ -269,7 +303,6 @@ class Summary:
 
     def document(self) -> dict[str, Any]:
         """The document of `--json` (its keys are a contract)."""
-        best = self.best
         return {
             "study": self.study,
             "storage": self.storage,
@@ -279,15 +312,9 @@ class Summary:
                 "failed": self.failed,
                 "running": self.running,
             },
-            "best": None
-            if best is None
-            else {
-                "number": best.number,
-                "value": best.value,
-                "gain": best.gain,
-                "betas": list(best.betas),
-                "params": best.params,
-            },
+            "best": self.selected and self.selected.document(),
+            "highest": self.highest and self.highest.document(),
+            **({"reason": self.reason} if self.reason else {}),
             "baseline": {"value": self.baseline},
             "line": {"value": self.line},
             "passes": {"run": self.passes_run, "saved": self.passes_saved},
@@ -318,7 +345,8 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
         pruned=count(TrialState.PRUNED),
         failed=count(TrialState.FAIL),
         running=count(TrialState.RUNNING),
-        best=_best(study, trials) if ours else None,
+        selected=NamedTrial.of(selected_trial(study, trials)) if ours else None,
+        highest=NamedTrial.of(highest(trials)) if ours else None,
         baseline=attrs.get("baseline", {}).get("value"),
         line=attrs.get("line", {}).get("value"),
         passes_run=_total(spent, "passes_run"),
@@ -327,17 +355,18 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
         front=_front(trials) if ours and PASSES in criteria(search_of(study)) else (),
         dial=shown(dial_front(study, trials), metrics) if metrics else (),
         foreign=not ours,
+        reason=None if metrics or not ours else reason(trials, zeros_by_track(study)),
     )
 
 
 def zeros_by_track(study: optuna.Study) -> list[float] | None:
-    """Gain of each track with β = 0, dB, where the study chooses its best trial by the lower bound over it."""
+    """Gain of each track with β = 0, dB, where the study selects by the lower bound of the gain over it."""
     search = search_of(study)
     by_bound = search.get("choose") == "lower-bound" and PASSES not in criteria(search)
     return study.user_attrs.get("zeros", {}).get("gain_by_track") if by_bound else None
 
 
-def best_trial(study: optuna.Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+def selected_trial(study: optuna.Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """The selected one of all complete `trials` of `study`: of a dial, its point `balanced`."""
     if dial(search_of(study)):
         return dial_points(study, trials).get("balanced")
@@ -362,16 +391,8 @@ def dial_points(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str,
     return points(dial_front(study, trials)) if dial(search_of(study)) else {}
 
 
-def _best(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Best | None:
-    trial = best_trial(study, trials)
-    if trial is None:
-        return None
-    attrs = trial.user_attrs
-    return Best(trial.number, trial.values[0], attrs["gain"], tuple(attrs["betas"]), dict(trial.params))
-
-
 def _front(trials: Sequence[FrozenTrial]) -> tuple[Trade, ...]:
-    """What one more pass buys: for every number of passes the best trial, where it beats all with fewer."""
+    """What one more pass buys: for every number of passes the highest trial, where it beats all with fewer."""
     points = sorted(
         (t for t in trials if t.state == TrialState.COMPLETE), key=lambda t: (t.values[1], -t.values[0], t.number)
     )

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from schedopt.search.study import Summary
+from schedopt.search.study import NamedTrial, Summary
 
 PLAIN_EVERY = 10
 """Without a terminal, a line of progress is printed after so many trials, unless told otherwise."""
@@ -29,7 +29,7 @@ class Watcher(Protocol):
         """A trial has finished, or some time has passed."""
 
 
-class Silent:
+class SilentWatcher:
     """A watcher that shows nothing."""
 
     def study(self, summary: Summary, trials: int) -> None:
@@ -49,10 +49,15 @@ def db(value: float | None, *, sign: bool = False) -> str:
     return f"{value:+.3f} dB" if sign else f"{value:.2f} dB"
 
 
+def not_selected(highest: NamedTrial, reason: str) -> str:
+    """Why the highest trial of a study is not the selected one."""
+    return f"highest: trial {highest.number}, {db(highest.gain, sign=True)} over one pass, but {reason}"
+
+
 class ProgressBars:
     """A watcher: a bar for the trials of all workers, one for the excerpts of the trial.
 
-    Counts, the best trial and passes a second come from the study, so they cover every process that works on it.
+    Counts, the selected trial and passes a second come from the study, so they cover every process that works on it.
     """
 
     def __init__(self, every: int = PLAIN_EVERY) -> None:
@@ -111,8 +116,9 @@ class ProgressBars:
 
     def _note(self, summary: Summary) -> str:
         parts = [f"{summary.pruned} pruned, {summary.failed} failed"]
-        if summary.best:
-            parts.append(f"best {db(summary.best.value)} ({db(summary.best.gain, sign=True)})")
+        for name, trial in (("selected", summary.selected), ("highest", summary.highest if summary.reason else None)):
+            if trial:
+                parts.append(f"{name} {db(trial.value)} ({db(trial.gain, sign=True)})")
         passes, seconds = summary.passes_run - self._passes_before, time.monotonic() - self._began
         if passes > 0 and seconds > 0:
             parts.append(f"{passes / seconds:.1f} passes/s")

@@ -1,6 +1,6 @@
 """Separators: mixtures in, estimates of all stems out. Demucs' models, and those of other packages."""
 
-from schedopt.separators.demucs.load import load_model
+from schedopt.separators.demucs.load import list_models, load_model
 from schedopt.separators.demucs.weights import save_safetensors
 from schedopt.separators.devices import resolve_device, resolve_precision
 from schedopt.separators.load import as_separator, load_separator
@@ -12,6 +12,7 @@ __all__ = [
     "Plugin",
     "Separator",
     "as_separator",
+    "list_models",
     "load_model",
     "load_separator",
     "resolve_device",

@@ -43,7 +43,7 @@ def load_separator(
         device: auto, cpu, cuda, cuda:N or mps. A plug-in says by itself where it computes.
         precision: float32, bfloat16, or auto (bfloat16 where the hardware multiplies in it).
         overlap: of neighbouring segments, as a part of a segment; from 0 to below 1.
-        segment: seconds; the model's own where None.
+        segment: seconds; the model's own where None; `math.inf`: audio is not cut, which a transformer does not allow.
         batch_segments: the most segments that go through a network at once; by device where None (1 on a CPU).
         stems: stems that are sums of the model's own, see `Separator.with_stems`.
         trust_pickle: allow `.th` files in a folder, whose loading runs code that is in them.

@@ -84,7 +84,7 @@ def overlap_add(
         First sample and piece: (mixtures, stems, channels, samples of the piece). Costs one pass a mixture in all.
     """
     segments = cut.segments(samples)
-    weight = triangle(cut.length or samples, device)
+    weight = triangle(cut.length or samples, device)[:samples]
     home_weight = weight.to(home)
     ends = [segment.offset for segment in segments[1:]] + [samples]
     out: Tensor | None = None

@@ -9,6 +9,7 @@ object itself to `Evaluator`, or registers it:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -87,7 +88,7 @@ def build(
     segment: float | None = None,
     batch_segments: int | None = None,
 ) -> Separator:
-    """`plugin` as a separator; `segment` in seconds replaces its own.
+    """`plugin` as a separator; `segment` in seconds replaces its own (inf: none).
 
     Raises:
         SeparatorError: it does not follow `Plugin`.
@@ -98,7 +99,7 @@ def build(
             f"{name}: a separator needs {', '.join(missing) or '__call__'}; see schedopt.separators.Plugin"
         )
     stems = tuple(str(stem) for stem in plugin.stems)
-    seconds = segment or getattr(plugin, "segment", None)
+    seconds = None if segment == math.inf else segment or getattr(plugin, "segment", None)
     length = int(seconds * plugin.sample_rate) if seconds else None
     if length is not None and int((1 - overlap) * length) < 1:
         raise SeparatorError(f"{name}: a segment of {seconds:g} s with overlap {overlap:g} moves by less than a sample")

@@ -218,11 +218,11 @@ class Separator:
             if skipped >= piece.shape[-1]:
                 continue
             here = slice(first + skipped - shift, first - shift + piece.shape[-1])
-            for place, part in enumerate(wanted):
+            for row, part in enumerate(wanted):
                 for stem in part:
                     if stem in chosen:
                         weight = member.weights[stem] / (1 if len(part) == 1 else self._total((stem,)))
-                        out[:, place, :, here] += piece[:, chosen.index(stem), :, skipped:] * weight
+                        out[:, row, :, here] += piece[:, chosen.index(stem), :, skipped:] * weight
 
     def _total(self, part: tuple[int, ...]) -> float:
         return sum(member.weights[part[0]] for member in self.members)

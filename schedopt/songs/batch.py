@@ -25,12 +25,13 @@ from schedopt.arrays import Arrays, ScratchFiles, blocks, stored
 from schedopt.data import SUFFIXES, check_file, open_audio
 from schedopt.errors import DataError, SchedoptError, reason, shown
 from schedopt.files.schedule_file import Entry
+from schedopt.files.scratch import scratch_folder
 from schedopt.separators import Separator
+from schedopt.songs.at_once import end_if_cancelled, in_threads
 from schedopt.songs.naming import BY_FOLDER, Template, inside, model_folder, telling_apart
 from schedopt.songs.quality import Quality, quality
 from schedopt.songs.refining import Position, SongPasses, arrays_at_most, separate, stems_to_estimate
-from schedopt.songs.scratch import scratch_folder
-from schedopt.songs.writing import HEX, Encoding, Record, read_record, write
+from schedopt.songs.writing import HEX, Encoding, Record, check_mp3, read_record, write
 
 SAMPLE_BYTES = 4
 
@@ -108,26 +109,57 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def separate_songs(
-    songs: Sequence[Path], separator: Separator, options: Options, on_position: OnPosition | None = None
+    songs: Sequence[Path],
+    separator: Separator,
+    options: Options,
+    on_position: OnPosition | None = None,
+    *,
+    jobs: int = 1,
 ) -> Iterator[Result]:
-    """Separate `songs` one after the other; a bad one does not stop the others.
+    """Separate `songs`, whose results come in their order; a bad one does not stop the others.
+
+    Args:
+        jobs: songs that are separated at once, each in a thread with its share of the cores: for a CPU. Memory and
+            scratch space are needed so many times. `on_position` is called in these threads.
 
     Raises:
-        DataError: `two_stems` that the model does not have, or together with `quality`.
+        DataError: `two_stems` that the model does not have, or together with `quality`; MP3 that cannot be written here.
     """
+    if options.encoding.format == "mp3":
+        check_mp3()
     if options.two_stems is not None and options.quality:
         raise DataError("--quality and --two-stems: the quality of all stems is measured; leave out one of the two")
     if options.two_stems is not None and options.two_stems not in separator.stems:
         raise DataError(f"{separator.name} has no stem {options.two_stems!r}, only {', '.join(separator.stems)}")
     taken: dict[Path, Path] = {}
-    for song in songs:
-        try:
-            yield _Job(song, separator, options, taken, on_position).run()
-        except SchedoptError as error:
-            named = str(error) if str(error).startswith((shown(song), "--")) else f"{shown(song)}: {error}"
-            yield Result(song, "failed", error=named)
-        except OSError as error:
-            yield Result(song, "failed", error=f"{shown(song)}: {_trouble(error)}")
+    planned = (_planned(song, separator, options, taken, on_position) for song in songs)
+    if jobs > 1:
+        yield from in_threads([functools.partial(_result, one) for one in planned], jobs)
+    else:
+        yield from map(_result, planned)
+
+
+def _planned(
+    song: Path, separator: Separator, options: Options, taken: dict[Path, Path], on_position: OnPosition | None
+) -> _Job | Result:
+    try:
+        return _Job(song, separator, options, taken, on_position)
+    except (SchedoptError, OSError) as error:
+        return _failed(song, error)
+
+
+def _result(planned: _Job | Result) -> Result:
+    if isinstance(planned, Result):
+        return planned
+    try:
+        return planned.run()
+    except (SchedoptError, OSError) as error:
+        return _failed(planned.song, error)
+
+
+def _failed(song: Path, error: SchedoptError | OSError) -> Result:
+    text = str(error) if isinstance(error, SchedoptError) else _trouble(error)
+    return Result(song, "failed", error=text if text.startswith((shown(song), "--")) else f"{shown(song)}: {text}")
 
 
 class _Job:
@@ -281,11 +313,13 @@ class _Job:
             )
 
     def _told(self, samples: int) -> Callable[[Position], None]:
-        told = self.on_position
-        if told is None:
-            return lambda _: None
-        told(self.song, Position(None, 0, 0), samples)
-        return lambda position: told(self.song, position, samples)
+        def told(position: Position) -> None:
+            end_if_cancelled()
+            if self.on_position is not None:
+                self.on_position(self.song, position, samples)
+
+        told(Position(None, 0, 0))
+        return told
 
     def _stems(self) -> list[str]:
         """Stems that must be estimated."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from schedopt.arrays import Arrays, Memory, blocks
 from schedopt.files.schedule_file import Entry
 from schedopt.memory import return_freed_memory
+from schedopt.outputs import OUTPUTS
 from schedopt.refinement import MAX_SHIFT_SECONDS
 from schedopt.separators import Separator
 from schedopt.trajectory import Scene, trajectories
@@ -160,9 +161,12 @@ def count_passes(entries: Mapping[str, Entry], stems: Sequence[str]) -> int:
 def arrays_at_most(separator: Separator, entries: Mapping[str, Entry], stems: Sequence[str]) -> int:
     """Arrays (channels, samples) that `separate` holds at once, at most, the mixture and the results included."""
     plain = len(stems_to_estimate(separator, entries, stems))
-    steps = [len(entries[stem].refinement(stem).stems_needed(separator.stems)) for stem in stems if stem in entries]
-    # The estimates of two steps, their inputs, the output's sum and the noise.
-    return 1 + plain + len(stems) + (2 * max(steps) + 4 if steps else 0)
+    taken = [0]
+    for how in (entries[stem].refinement(stem) for stem in stems if stem in entries):
+        estimated = len(how.stems_needed(separator.stems))
+        # The estimates of two steps, their inputs, the output's sum and the noise.
+        taken.append(2 * estimated + 3 + OUTPUTS.find(how.output).arrays(estimated))
+    return 1 + plain + len(stems) + max(taken)
 
 
 def _refined(passes: SongPasses, scene: Scene, entry: Entry, stem: str) -> Tensor:

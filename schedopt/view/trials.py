@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from schedopt.metrics import METRICS
 from schedopt.search.dial import COLLAPSE_DB, Point
-from schedopt.search.study import best_trial, dial_points, search_of
+from schedopt.search.selection import highest
+from schedopt.search.study import dial_points, search_of, selected_trial, summarize
 from schedopt.search_options import dial
 
 
@@ -26,14 +27,13 @@ def named_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str
     points = dial_points(study, trials)
     if points:
         return _of_dial(points)
-    selected = best_trial(study, trials)
+    selected = selected_trial(study, trials)
     if selected is None:
         return {}
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    highest = max(complete, key=lambda trial: (trial.values[0], -trial.number))
-    if highest.number == selected.number:
+    top = highest(trials)
+    if top is None or top.number == selected.number:
         return {f"selected and highest trial ({selected.number})": selected}
-    return {f"selected trial ({selected.number})": selected, f"highest trial ({highest.number})": highest}
+    return {f"selected trial ({selected.number})": selected, f"highest trial ({top.number})": top}
 
 
 def _of_dial(points: dict[str, FrozenTrial]) -> dict[str, FrozenTrial]:
@@ -51,9 +51,10 @@ def explanation(study: optuna.Study) -> str:
     """What the names of `named_trials` mean, for a reader of a note or a report."""
     metrics = dial(search_of(study))
     if metrics is None:
+        reason = summarize(study, "").reason
         return (
             "The selected trial has the surest gain over β = 0 and is the one that is exported; the highest trial has"
-            " the highest score."
+            f" the highest score{f', but is not selected: {reason}' if reason else ''}."
         )
     first, second = map(_title, metrics)
     return (

@@ -10,6 +10,8 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import secrets
+import tempfile
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,17 +22,17 @@ import torch
 
 from schedopt.config import DataSection, SeparatorSection, StoreSection, StudyConfig, StudySection
 from schedopt.errors import SchedoptError, StudyError
+from schedopt.files.scratch import scratch_folder
 from schedopt.registry import add_pickled, pickled_parts
+from schedopt.search.prepared import PreparedSearch
 from schedopt.search.pruners import make_pruner
 from schedopt.search.samplers import make_sampler
 from schedopt.search.study import check_same, identity, study_name
-from schedopt.search.workbench import Workbench
 from schedopt.storage.faults import quiet_optuna, set_hurried
 from schedopt.storage.opening import open_storage
 from schedopt.storage.owners import is_dead, owner
 from schedopt.workers.loop import Stop, release_interrupted, work
 from schedopt.workers.processes import Processes, threads_each
-from schedopt.workers.scratch import scratch_folder
 
 log = logging.getLogger("schedopt")
 
@@ -97,29 +99,29 @@ class Pool:
 
 
 @contextlib.contextmanager
-def open_pool(bench: Workbench, *, trust_pickle: bool = False) -> Iterator[Pool]:
-    """The workers for the studies of `bench`, of which nothing but the scores is kept; they end with this.
+def open_pool(prepared: PreparedSearch, *, trust_pickle: bool = False) -> Iterator[Pool]:
+    """The workers for the studies of `prepared`, of which nothing but the scores is kept; they end with this.
 
     Raises:
         StudyError: there is no room for the file of excerpts.
     """
-    config, scores = bench.config, dict(bench.store.scores)
+    config, scores = prepared.config, dict(prepared.store.scores)
     threads = str(threads_each(config.study.workers))
     # Threads that wait for one another by spinning would take the cores from the other workers.
     environment = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
     with contextlib.ExitStack() as stack:
         try:
-            path = stack.enter_context(scratch_folder()) / "excerpts.pt"
+            path = stack.enter_context(scratch_folder(Path(tempfile.gettempdir()), secrets.token_hex())) / "excerpts.pt"
             with path.open("wb") as file:
-                torch.save(list(bench.excerpts), file)
+                torch.save(list(prepared.excerpts), file)
         except (OSError, RuntimeError) as error:
-            size = sum(excerpt.references.nbytes for excerpt in bench.excerpts) / 2**30
+            size = sum(excerpt.references.nbytes for excerpt in prepared.excerpts) / 2**30
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             raise StudyError(
                 f"no room to share {size:.1f} GiB of excerpts with the workers ({reason});"
                 " set TMPDIR to a folder that has it"
             ) from None
-        del bench  # the model; each worker has its own
+        del prepared  # the model; each worker has its own
         processes = Processes(config.study.workers, environment)
         stack.callback(processes.end)
         yield Pool(config, processes, path, scores, trust_pickle)
@@ -156,15 +158,15 @@ def run_worker(job: Job, stop: Stop) -> None:
 
     try:
         with quiet_optuna():
-            bench = _prepare(job)
-            config, objective = bench.config, bench.objective(job.target, end_here, note=False)
+            prepared = _prepare(job)
+            config, objective = prepared.config, prepared.objective(job.target, end_here, note=False)
             study = optuna.load_study(
                 study_name=study_name(config, job.target),
                 storage=open_storage(config.study.storage, create=False),
-                sampler=make_sampler(config),
+                sampler=make_sampler(config, trust_hub=True),  # the command that made the job has checked it
                 pruner=make_pruner(config.search, objective.unit_tracks),
             )
-            check_same(study, identity(config, job.target, bench.separator, bench.excerpts))
+            check_same(study, identity(config, job.target, prepared.separator, prepared.excerpts))
             work(study, objective, config.study.trials, stop=stop)
     except KeyboardInterrupt:
         # It came from between two excerpts, and `work` has put the trial back.
@@ -174,22 +176,22 @@ def run_worker(job: Job, stop: Stop) -> None:
         raise StudyError(str(error)) from None
 
 
-def _prepare(job: Job) -> Workbench:
+def _prepare(job: Job) -> PreparedSearch:
     """What the worker needs for its job. A study file may name what the command's process has registered."""
     add_pickled(job.parts)
     torch.set_num_threads(job.threads)
     config = StudyConfig.model_validate_json(job.settings)
     separator = config.separator.model_copy(update={"device": job.device})
     settings = (part.model_dump_json() for part in (separator, config.data, config.store))
-    bench = dataclasses.replace(materials(*settings, job.trust_pickle, job.excerpts, job.parts), config=config)
-    bench.store.scores.update(job.scores)
-    return bench
+    prepared = dataclasses.replace(materials(*settings, job.trust_pickle, job.excerpts, job.parts), config=config)
+    prepared.store.scores.update(job.scores)
+    return prepared
 
 
 @lru_cache(maxsize=1)
 def materials(
     separator: str, data: str, store: str, trust_pickle: bool, excerpts: str | None, parts: bytes
-) -> Workbench:
+) -> PreparedSearch:
     """Model, store and excerpts (cut, or mapped from the file `excerpts`), once a process whatever its studies.
 
     The rest are sections as JSON, and the parts that were registered: of other code, scores may not be used again."""
@@ -201,4 +203,4 @@ def materials(
     )
     # The file is this user's own, in a folder that nobody else can write.
     found = None if excerpts is None else torch.load(excerpts, mmap=True, weights_only=False)
-    return Workbench.prepare(config, trust_pickle=trust_pickle, excerpts=found)
+    return PreparedSearch.prepare(config, trust_pickle=trust_pickle, excerpts=found)

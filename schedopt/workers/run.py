@@ -19,12 +19,12 @@ from schedopt.errors import StudyError
 from schedopt.search.audio import make_folder
 from schedopt.search.objective import Objective
 from schedopt.search.own_study import reporting
+from schedopt.search.prepared import PreparedSearch
 from schedopt.search.pruners import make_pruner
 from schedopt.search.references import measure_references
 from schedopt.search.samplers import make_sampler
 from schedopt.search.study import Summary, create_or_load, identity, study_name, summarize
-from schedopt.search.watcher import ProgressBars, Silent, Watcher
-from schedopt.search.workbench import Workbench
+from schedopt.search.watcher import ProgressBars, SilentWatcher, Watcher
 from schedopt.storage.faults import STORAGE_FAULTS, one_line, quiet_optuna
 from schedopt.storage.locks import start_lock
 from schedopt.storage.opening import open_storage
@@ -37,11 +37,13 @@ from schedopt.workers.pool import open_pool
 
 @dataclass(frozen=True)
 class Own:
-    """What a program brings to a run: its own sampler and pruner in place of the study file's, and callbacks."""
+    """What a program brings to a run: its own sampler and pruner in place of the study file's, callbacks, and its trust
+    in the code of a sampler `hub:NAME`."""
 
     sampler: BaseSampler | None = None
     pruner: BasePruner | None = None
     callbacks: Sequence[Callback] = ()
+    trust_hub: bool = False
 
     def check(self, config: StudyConfig, dask: str | None) -> None:
         """Raise a `StudyError` where other processes would search without it, or where Optuna cannot prune."""
@@ -66,6 +68,7 @@ def run(
     callbacks: Sequence[Callback] = (),
     progress: bool | Watcher = False,
     trust_pickle: bool = False,
+    trust_hub: bool = False,
     dask: str | None = None,
 ) -> list[Summary]:
     """Run or resume the study of `config` (one study a target) until it has the trials asked for.
@@ -79,6 +82,7 @@ def run(
             ends the run. One worker only.
         progress: show bars on stderr (a line after every tenth trial where it is no terminal), or tell a `Watcher`.
         trust_pickle: load `.th` weights, whose loading runs code that is in them.
+        trust_hub: allow a sampler `hub:NAME`, which downloads code from OptunaHub and runs it.
         dask: the address of a Dask scheduler whose worker processes search.
 
     Raises:
@@ -88,25 +92,31 @@ def run(
     >>> settings = {"study": {"name": "doc", "trials": 2, "storage": "sqlite:///doc.db"}}
     >>> settings |= {"data": {"tracks": 2, "excerpt": 0.5}, "refinement": {"steps": 1}}
     >>> (summary,) = schedopt.run(schedopt.make_config(settings))
-    >>> summary.complete, summary.best.betas
+    >>> summary.complete, summary.selected.betas
     (2, (0.0,))
     """
-    own = Own(sampler, pruner, callbacks)
+    own = Own(sampler, pruner, callbacks, trust_hub)
     own.check(config, dask)
+    if sampler is None:
+        make_sampler(config, trust_hub=trust_hub)  # what is wrong with it is said before a model is loaded
     with quiet_optuna(), contextlib.ExitStack() as stack:
         watcher = _watcher(progress, stack)
         storage = open_storage(config.study.storage)
         make_folder(config)
         # A cluster is asked before the model is loaded, which takes a while.
         cluster = None if dask is None else stack.enter_context(connect(dask, config, trust_pickle=trust_pickle))
-        bench = Workbench.prepare(config, trust_pickle=trust_pickle, workers=1 if cluster else config.study.workers)
+        prepared = PreparedSearch.prepare(
+            config, trust_pickle=trust_pickle, workers=1 if cluster else config.study.workers
+        )
         try:
             if cluster is None and config.study.workers == 1:
-                return [_run_alone(bench, storage, target, watcher, own) for target in config.refinement.targets]
-            studies = {target: _opened(bench, storage, target, watcher)[0] for target in config.refinement.targets}
-            workers = cluster or stack.enter_context(open_pool(bench, trust_pickle=trust_pickle))
+                return [_run_alone(prepared, storage, target, watcher, own) for target in config.refinement.targets]
+            studies = {
+                target: _opened(prepared, storage, target, watcher, own)[0] for target in config.refinement.targets
+            }
+            workers = cluster or stack.enter_context(open_pool(prepared, trust_pickle=trust_pickle))
             # The workers need the memory, a GPU's above all.
-            del bench
+            del prepared
             _free_memory()
             return [
                 _searched(config, study, watcher, functools.partial(workers.work, study, target))
@@ -120,7 +130,7 @@ def run(
 def _watcher(progress: bool | Watcher, stack: contextlib.ExitStack) -> Watcher:
     if not isinstance(progress, bool):
         return progress
-    return stack.enter_context(ProgressBars()) if progress else Silent()
+    return stack.enter_context(ProgressBars()) if progress else SilentWatcher()
 
 
 def grid_used_up(config: StudyConfig, summary: Summary) -> str:
@@ -140,19 +150,19 @@ def grid_used_up(config: StudyConfig, summary: Summary) -> str:
 
 
 def _opened(
-    bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, own: Own = NOTHING
+    prepared: PreparedSearch, storage: BaseStorage, target: str, watcher: Watcher, own: Own
 ) -> tuple[optuna.Study, Objective]:
-    objective = bench.objective(target, watcher.excerpt)
-    return open_study(bench, objective, storage, target, own), objective
+    objective = prepared.objective(target, watcher.excerpt)
+    return open_study(prepared, objective, storage, target, own), objective
 
 
-def _run_alone(bench: Workbench, storage: BaseStorage, target: str, watcher: Watcher, own: Own) -> Summary:
-    study, objective = _opened(bench, storage, target, watcher, own)
+def _run_alone(prepared: PreparedSearch, storage: BaseStorage, target: str, watcher: Watcher, own: Own) -> Summary:
+    study, objective = _opened(prepared, storage, target, watcher, own)
 
     def search(report: Callable[[], None]) -> None:
-        work(study, objective, bench.config.study.trials, on_trial=report, callbacks=own.callbacks)
+        work(study, objective, prepared.config.study.trials, on_trial=report, callbacks=own.callbacks)
 
-    return _searched(bench.config, study, watcher, search)
+    return _searched(prepared.config, study, watcher, search)
 
 
 def _searched(
@@ -182,7 +192,7 @@ def _report(study: optuna.Study, url: str, watcher: Watcher) -> None:
 
 
 def open_study(
-    bench: Workbench,
+    prepared: PreparedSearch,
     objective: Objective,
     storage: BaseStorage,
     target: str,
@@ -193,8 +203,8 @@ def open_study(
     Raises:
         StudyError: a study of this name is there and differs.
     """
-    config, name = bench.config, study_name(bench.config, target)
-    wanted = identity(config, target, bench.separator, bench.excerpts)
+    config, name = prepared.config, study_name(prepared.config, target)
+    wanted = identity(config, target, prepared.separator, prepared.excerpts)
     if own.sampler is not None:
         wanted["config"]["search"]["sampler"] = type(own.sampler).__name__
     if own.pruner is not None:
@@ -206,7 +216,7 @@ def open_study(
             storage,
             name,
             wanted,
-            own.sampler or make_sampler(config),
+            own.sampler or make_sampler(config, trust_hub=own.trust_hub),
             own.pruner or make_pruner(config.search, objective.unit_tracks),
         )
     measure_references(study, objective, functools.partial(start_lock, storage, name))

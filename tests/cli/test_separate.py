@@ -56,7 +56,7 @@ def test_export_load_separate_gives_the_trials_estimates(
         refinement={"target": "vocals", "choose_steps": False, **options},
     )
     (summary,) = run(config)
-    assert summary.best is not None
+    assert summary.selected is not None
     file = tmp_path / "best.json"
     arguments = ["--set", f"study.storage=sqlite:///{tmp_path}/s.db", "--set", 'refinement.target="vocals"']
     for key, value in refinement.items():

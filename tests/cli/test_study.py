@@ -46,9 +46,10 @@ def test_run_again_says_complete_and_runs_no_trial(finished: Path, capsys: Captu
 def test_the_json_document_keeps_its_contract(finished: Path, capsys: Capture) -> None:
     assert call(["run", str(finished), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert {"study", "storage", "trials", "best", "baseline", "passes", "seconds"} <= set(document)
+    assert {"study", "storage", "trials", "best", "highest", "baseline", "passes", "seconds"} <= set(document)
     assert {"complete", "pruned", "failed"} <= set(document["trials"])
-    assert set(document["best"]) == {"number", "value", "gain", "betas", "params"}
+    assert set(document["best"]) == set(document["highest"]) == {"number", "value", "gain", "betas", "params"}
+    assert document["highest"]["value"] >= document["best"]["value"]
     assert document["best"]["gain"] == pytest.approx(document["best"]["value"] - document["baseline"]["value"])
     assert set(document["passes"]) == {"run", "saved"}
 

@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             name=name,
             study={"trials": 4},
             schedule={"family": family},
-            search={"sampler": "random", "pruner": "none", "choose": "best"},
+            search={"sampler": "random", "pruner": "none", "choose": "highest"},
             refinement={"target": target, "steps": 2},
         )
         assert call(["run", str(path)]) == 0

@@ -15,7 +15,7 @@ from schedopt.data import mix
 from schedopt.errors import ConfigError
 from schedopt.metrics import sdr
 from schedopt.proof.sweep import sweep
-from schedopt.search import workbench
+from schedopt.search import prepared
 from schedopt.types import STEMS
 from tests.models import RATE, noise_excerpt, tiny_separator
 from tests.studies import make_study, write_study
@@ -39,7 +39,7 @@ def test_the_stems_score_rises_with_its_gain_and_the_others_fall(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_study(tmp_path, study={"name": "made"})
-    monkeypatch.setattr(workbench, "load_separator", lambda *_, **__: MixtureForAll())
+    monkeypatch.setattr(prepared, "load_separator", lambda *_, **__: MixtureForAll())
     done = sweep(config, "vocals", [0.25, 0.5, 2, 4])
     assert done.gains == [0.25, 0.5, 1, 2, 4]
     for stem in STEMS:

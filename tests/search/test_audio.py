@@ -18,13 +18,13 @@ from optuna.trial import FrozenTrial
 from schedopt.config import load_config
 from schedopt.search.artifacts import ArtifactStore, artifact_folder, artifact_store
 from schedopt.search.audio import AudioKeeper, loudest
-from schedopt.search.selection import would_be_best
-from schedopt.search.workbench import Workbench
+from schedopt.search.prepared import PreparedSearch
+from schedopt.search.selection import would_be_named
 from schedopt.workers.run import run
 from tests.models import RATE
 from tests.studies import write_study
 
-RANDOM = {"sampler": "random", "pruner": "none", "choose": "best"}
+RANDOM = {"sampler": "random", "pruner": "none", "choose": "highest"}
 
 
 def trials_of(folder: Path, **store: Any) -> list[FrozenTrial]:
@@ -68,8 +68,8 @@ def test_each_trial_that_became_the_best_has_four_pieces_of_the_same_seconds(fol
 
 
 def test_the_pieces_are_what_they_are_called(folder: Path) -> None:
-    bench = Workbench.prepare(load_config(folder / "small.toml"))
-    evaluator = bench.objective("vocals").evaluators[0]
+    prepared = PreparedSearch.prepare(load_config(folder / "small.toml"))
+    evaluator = prepared.objective("vocals").evaluators[0]
     betas = (0.3, 0.6)
     outputs, task = evaluator.trajectory(betas, 0), evaluator.tasks[0]
     pieces = AudioKeeper(evaluator, ArtifactStore(folder), seconds=60.0).pieces(betas)
@@ -111,7 +111,7 @@ def test_audio_that_cannot_be_kept_is_said_once_and_costs_no_trial(
     path = write_study(tmp_path, tracks=2, refinement={"steps": 1}, search=RANDOM)
     config = load_config(path)
     store = artifact_store(tmp_path, create=False)
-    keeper = AudioKeeper(Workbench.prepare(config).objective("vocals").evaluators[0], store, 0.1)
+    keeper = AudioKeeper(PreparedSearch.prepare(config).objective("vocals").evaluators[0], store, 0.1)
     store._base_path = tmp_path / "unplugged"
     study = optuna.create_study()
     caplog.set_level(logging.WARNING, "schedopt")
@@ -168,12 +168,12 @@ def test_the_surest_trial_counts_as_the_best_too() -> None:
         return optuna.create_trial(value=value, user_attrs=attrs)
 
     lucky, sure = trial(0.5, [1.6, 0.0, -0.1]), (0.2, [0.2, 0.2, 0.2])
-    assert would_be_best([], zeros, *sure)
-    assert would_be_best([lucky], zeros, *sure)
-    assert not would_be_best([lucky], None, *sure)
-    assert would_be_best([trial(*sure)], zeros, 0.5, [1.6, 0.0, -0.1])
-    assert not would_be_best([lucky, trial(*sure)], zeros, 0.1, [0.1, 0.1, 0.1])
-    assert not would_be_best([lucky, trial(*sure)], zeros, *sure)
+    assert would_be_named([], zeros, *sure)
+    assert would_be_named([lucky], zeros, *sure)
+    assert not would_be_named([lucky], None, *sure)
+    assert would_be_named([trial(*sure)], zeros, 0.5, [1.6, 0.0, -0.1])
+    assert not would_be_named([lucky, trial(*sure)], zeros, 0.1, [0.1, 0.1, 0.1])
+    assert not would_be_named([lucky, trial(*sure)], zeros, *sure)
 
 
 def test_the_loudest_cut_is_found() -> None:

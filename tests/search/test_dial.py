@@ -17,9 +17,9 @@ from schedopt.config import make_config
 from schedopt.errors import ConfigError
 from schedopt.files.schedule_file import ScheduleFile, load_schedule_file
 from schedopt.search.dial import COLLAPSE_DB, POINTS, front, points
+from schedopt.search.prepared import PreparedSearch
 from schedopt.search.selection import lower_bound
 from schedopt.search.study import dial_front
-from schedopt.search.workbench import Workbench
 from schedopt.search_options import criteria, directions
 from schedopt.view.dashboard.notes import study_note, trial_note
 from schedopt.view.trials import named_trials
@@ -120,11 +120,19 @@ def test_bad_objectives_are_refused_in_one_line(search: dict[str, Any], message:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("output", ["mixer", "mixer-bands", "auto"])
+def test_weights_are_fitted_for_one_metric(output: str) -> None:
+    with pytest.raises(ConfigError, match=f"{output}.*one metric.*take last, mean or wiener"):
+        make_config({"study": {"name": "m"}, "search": TWO, "refinement": {"output": output}})
+    with_passes = {"objectives": ["sdr", "passes"]}
+    make_config({"study": {"name": "m"}, "search": with_passes, "refinement": {"output": output}})
+
+
 def test_no_pass_is_spent_on_the_second_metric(tmp_path: Path) -> None:
     """And both scores are those that a study of this metric alone gives the same schedule."""
     searches: list[dict[str, Any]] = [{"objectives": ["si_sir", "passes"]}, {"objectives": ["si_sar", "passes"]}, TWO]
     first, second, both = (
-        Workbench.prepare(make_study(tmp_path, search=search, store={"disk": 0})).objective("vocals")
+        PreparedSearch.prepare(make_study(tmp_path, search=search, store={"disk": 0})).objective("vocals")
         for search in searches
     )
     betas = (0.3, 0.6)

@@ -10,7 +10,7 @@ import pytest
 from schedopt.config import make_config
 from schedopt.schedules import Schedule
 from schedopt.search.objective import Objective
-from schedopt.search.workbench import Workbench
+from schedopt.search.prepared import PreparedSearch
 from schedopt.separators import Separator
 from schedopt.store import Store
 from tests.models import noise_excerpt, tiny_hdemucs, tiny_separator
@@ -19,7 +19,7 @@ from tests.models import noise_excerpt, tiny_hdemucs, tiny_separator
 def objective(target: str, silent: dict[int, tuple[str, ...]], pruner: str) -> Objective:
     excerpts = [noise_excerpt(seed, silent=silent.get(seed, ())) for seed in range(4)]
     config = make_config({"study": {"name": "m"}, "refinement": {"steps": 2}, "search": {"pruner": pruner}})
-    return Workbench(config, tiny_separator(), excerpts, Store()).objective(target, note=False)
+    return PreparedSearch(config, tiny_separator(), excerpts, Store()).objective(target, note=False)
 
 
 def order_of(made: Objective, betas: Schedule) -> list[int]:
@@ -85,7 +85,7 @@ def test_a_device_that_takes_batches_gets_excerpts_in_groups(monkeypatch: pytest
     for batch in (1, 2):
         separator = Separator.from_model(tiny_hdemucs(), device="cpu", batch_segments=batch)
         sizes.clear()
-        made = Workbench(config, separator, excerpts, Store()).objective("vocals", note=False)
+        made = PreparedSearch(config, separator, excerpts, Store()).objective("vocals", note=False)
         study = optuna.create_study(direction="maximize")
         study.enqueue_trial({"start": 0.3, "end": 0.6})
         study.optimize(made, n_trials=1)

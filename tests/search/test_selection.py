@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from schedopt import run
 from schedopt.search.export import load_study
-from schedopt.search.selection import SURE, chosen, lower_bound
+from schedopt.search.selection import SURE, chosen, highest, lower_bound, reason
 from schedopt.storage.opening import open_storage
 from tests.studies import make_study
 
@@ -80,9 +80,31 @@ def test_less_is_lost_to_luck() -> None:
     assert min(found.values()) >= 95
 
 
+def test_the_reason_names_what_keeps_the_highest_trial_from_being_selected() -> None:
+    def trial(number: int, value: float, gains: list[float]) -> optuna.trial.FrozenTrial:
+        found = optuna.trial.create_trial(value=value, user_attrs={"steps": 1, "gain_by_track": gains})
+        found.number = number
+        return found
+
+    none, lucky, sure = trial(0, 5.0, [0.0, 0.0]), trial(13, 5.4, [0.75, 0.05]), trial(7, 5.2, [0.21, 0.19])
+    assert reason([none, lucky], [0.0, 0.0]) == "not surely above β = 0 on 2 tracks"
+    assert reason([none, lucky], None) is None  # the highest is the selected one
+    assert reason([none, sure], [0.0, 0.0]) is None
+    assert reason([], [0.0, 0.0]) is None
+    zeros = [0.0] * 4
+    steady, wide = trial(7, 5.2, [0.21, 0.19, 0.2, 0.2]), trial(9, 5.3, [0.5, 0.1, 0.4, 0.2])
+    low, high = (float(lower_bound(t.user_attrs["gain_by_track"])) for t in (wide, steady))
+    assert 0 < low < high
+    assert (
+        reason([steady, wide], zeros) == f"its gain over β = 0 is less sure: at least {low:+.3f} dB, not {high:+.3f} dB"
+    )
+    assert highest([none, lucky, sure]) is lucky
+    assert chosen([none, lucky], [0.0, 0.0]) is none
+
+
 def test_a_study_hands_over_what_it_was_told_to(tmp_path: Path) -> None:
     results = {}
-    for choose in ("best", "lower-bound"):
+    for choose in ("highest", "lower-bound"):
         config = make_study(
             tmp_path,
             study={"name": choose, "storage": f"sqlite:///{tmp_path}/studies.db", "trials": 6},
@@ -97,8 +119,8 @@ def test_a_study_hands_over_what_it_was_told_to(tmp_path: Path) -> None:
         assert zeros["gain_by_track"] == baseline.user_attrs["gain_by_track"]
         assert zeros["value"] == pytest.approx(baseline.value, abs=1e-9)
         bounds = [lower_bound(np.subtract(t.user_attrs["gain_by_track"], zeros["gain_by_track"])) for t in study.trials]
-        expected = study.best_trial.number if choose == "best" else int(np.argmax(bounds))
-        assert summary.best is not None
-        assert summary.best.number == expected
-        results[choose] = summary.best.value
-    assert results["best"] >= results["lower-bound"]
+        expected = study.best_trial.number if choose == "highest" else int(np.argmax(bounds))
+        assert summary.selected is not None
+        assert summary.selected.number == expected
+        results[choose] = summary.selected.value
+    assert results["highest"] >= results["lower-bound"]

@@ -194,7 +194,7 @@ def test_a_song_that_another_process_separates_is_left_to_it(tmp_path: Path, sep
 
     found = results(separator, [songs[0]], tmp_path / "out", another)
     assert [result.state for result in found] == ["done"]
-    assert meanwhile == [f"{songs[0]}: another process is separating it", "done"]
+    assert meanwhile == [f"{songs[0]}: another process is making these files", "done"]
 
 
 def test_too_little_disk_is_said_before_it_is_full(

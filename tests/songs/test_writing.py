@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -12,7 +13,7 @@ from demucs.audio import prevent_clip
 
 from schedopt.errors import DataError
 from schedopt.songs import Encoding
-from schedopt.songs.writing import write
+from schedopt.songs.writing import BITRATES, Record, read_record, write
 from tests.models import RATE
 from tests.separators.networks import mixture
 
@@ -34,8 +35,8 @@ def written(path: Path, wave: torch.Tensor, **options: Any) -> tuple[torch.Tenso
         ({}, "wav", "PCM_16", 2**-15),
         ({"bits": 24}, "wav", "PCM_24", 2**-22),
         ({"bits": 32}, "wav", "FLOAT", 0),
-        ({"flac": True}, "flac", "PCM_16", 2**-15),
-        ({"flac": True, "bits": 24}, "flac", "PCM_24", 2**-22),
+        ({"format": "flac"}, "flac", "PCM_16", 2**-15),
+        ({"format": "flac", "bits": 24}, "flac", "PCM_24", 2**-22),
     ],
 )
 def test_what_is_written_can_be_read(
@@ -65,7 +66,44 @@ def test_a_wav_that_would_be_too_long_is_rf64() -> None:
     hours = 3600 * RATE
     assert Encoding(bits=32).container(3 * hours, 2) == "WAV"
     assert Encoding(bits=32).container(4 * hours, 2) == "RF64"
-    assert Encoding(flac=True).container(40 * hours, 2) == "FLAC"
+    assert Encoding("flac").container(40 * hours, 2) == "FLAC"
+
+
+@pytest.mark.parametrize("bitrate", BITRATES)
+def test_an_mp3_has_its_bitrate_its_length_and_its_record(tmp_path: Path, bitrate: int) -> None:
+    wave = mixture(3 * RATE)
+    path = tmp_path / "a.mp3"
+    record = Record("0" * 32, "f" * 32)
+    write(wave, path, RATE, Encoding("mp3", bitrate=bitrate), record)
+    assert read_record(path) == record
+    samples, rate = soundfile.read(path, dtype="float32")
+    # Neither longer nor later than the stem, as an MP3 without LAME's own header would be.
+    assert (rate, samples.T.shape) == (RATE, tuple(wave.shape))
+    loudest = [int(np.correlate(samples[:, 0], wave[0].numpy()[lag : lag + 2 * RATE]).argmax()) for lag in (0, 777)]
+    assert loudest == [0, 777]
+    assert path.stat().st_size * 8 / 3 == pytest.approx(1000 * bitrate, rel=0.08)
+
+
+def test_the_loss_of_an_mp3_falls_with_its_bitrate(tmp_path: Path) -> None:
+    wave = mixture(2 * RATE)
+    losses = [
+        float((written(tmp_path / "a.mp3", wave, format="mp3", bitrate=rate)[0] - wave).norm())
+        for rate in (64, 128, 320)
+    ]
+    assert losses[0] > losses[1] > losses[2] > 0
+
+
+def test_equal_samples_are_equal_mp3s(tmp_path: Path) -> None:
+    for name in ("a.mp3", "b.mp3"):
+        write(QUIET, tmp_path / name, RATE, Encoding("mp3"))
+    assert (tmp_path / "a.mp3").read_bytes() == (tmp_path / "b.mp3").read_bytes()
+
+
+def test_a_libsndfile_without_mp3_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soundfile, "available_formats", lambda: {"WAV": "", "FLAC": ""})
+    with pytest.raises(DataError, match=r"cannot write MP3 here: .*--flac"):
+        write(QUIET, tmp_path / "a.mp3", RATE, Encoding("mp3"))
+    assert not (tmp_path / "a.mp3").exists()
 
 
 def test_a_full_disk_is_one_line() -> None:

@@ -75,7 +75,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tracks=3,
         study={"name": STUDY, "trials": 5},
         refinement={"steps": 2},
-        search={"pruner": "none", "choose": "best"},
+        search={"pruner": "none", "choose": "highest"},
     )
     (folder / "music" / "search" / "track-1").rename(folder / "music" / "search" / TRACK.replace("/", ""))
     assert call(["run", str(path)]) == 0

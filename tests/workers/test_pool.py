@@ -25,8 +25,8 @@ from schedopt.errors import SchedoptError, StudyError
 from schedopt.registry import pickled_parts
 from schedopt.rules import RULES, Rule
 from schedopt.schedules import line, zeros
+from schedopt.search.prepared import PreparedSearch
 from schedopt.search.study import study_name
-from schedopt.search.workbench import Workbench
 from schedopt.storage.opening import open_storage
 from schedopt.workers import pool
 from schedopt.workers.pool import devices_for, open_pool
@@ -38,7 +38,7 @@ from tests.studies import write_study
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def prepared(folder: Path, trials: int) -> tuple[Workbench, optuna.Study]:
+def prepared(folder: Path, trials: int) -> tuple[PreparedSearch, optuna.Study]:
     """A new study, made as `run` makes it, for two workers."""
     path = write_study(
         folder,
@@ -48,14 +48,16 @@ def prepared(folder: Path, trials: int) -> tuple[Workbench, optuna.Study]:
         study={"trials": trials, "workers": 2},
     )
     config = load_config(path)
-    bench = Workbench.prepare(config)
-    study = open_study(bench, bench.objective("vocals"), open_storage(config.study.storage), "vocals")
-    return bench, study
+    prepared_search = PreparedSearch.prepare(config)
+    study = open_study(
+        prepared_search, prepared_search.objective("vocals"), open_storage(config.study.storage), "vocals"
+    )
+    return prepared_search, study
 
 
 def test_two_workers_share_a_study_and_find_what_one_would(tmp_path: Path) -> None:
     """The first worker that is killed takes its trial with it: it is tried again, and the count stays exact."""
-    bench, study = prepared(tmp_path, 60)
+    prepared_search, study = prepared(tmp_path, 60)
 
     def kill_one() -> bool:
         owners = _owners(study)
@@ -65,7 +67,7 @@ def test_two_workers_share_a_study_and_find_what_one_would(tmp_path: Path) -> No
 
     watcher = threading.Thread(target=wait_for, args=(kill_one, 300))
     watcher.start()
-    with open_pool(bench) as workers:
+    with open_pool(prepared_search) as workers:
         workers.work(study, "vocals", lambda: None)
     watcher.join()
     states = [trial.state for trial in study.get_trials()]
@@ -73,7 +75,7 @@ def test_two_workers_share_a_study_and_find_what_one_would(tmp_path: Path) -> No
     assert TrialState.RUNNING not in states
     # Two of the first pool, and at least one of the second.
     assert len(_owners(study)) >= 3
-    undisturbed = bench.objective("vocals")
+    undisturbed = prepared_search.objective("vocals")
     for trial in study.get_trials(states=(TrialState.COMPLETE,))[-12:]:
         betas = undisturbed.family.make(trial.params, undisturbed.resolution)
         assert trial.value == pytest.approx(undisturbed.outcome(betas).value, abs=1e-6)
@@ -92,23 +94,23 @@ def test_references_are_scored_once_and_the_workers_find_no_model_in_this_proces
         store={"disk": 0, "audio": 0},
     )
     config = load_config(path)
-    alone = Workbench.prepare(config).objective("vocals")
+    alone = PreparedSearch.prepare(config).objective("vocals")
     expected = alone.outcome(line(2))
     alone.outcome(zeros(2))
     models: list[weakref.ref[Any]] = []
     alive: list[bool] = []
-    prepare, search = Workbench.prepare, pool.Pool.work
+    prepare, search = PreparedSearch.prepare, pool.Pool.work
 
-    def noting(*args: Any, **kwargs: Any) -> Workbench:
-        bench = prepare(*args, **kwargs)
-        models.append(weakref.ref(bench.separator))
-        return bench
+    def noting(*args: Any, **kwargs: Any) -> PreparedSearch:
+        prepared_search = prepare(*args, **kwargs)
+        models.append(weakref.ref(prepared_search.separator))
+        return prepared_search
 
     def checking(self: pool.Pool, *args: Any) -> None:
         alive.append(models[0]() is not None)
         search(self, *args)
 
-    monkeypatch.setattr(Workbench, "prepare", noting)
+    monkeypatch.setattr(PreparedSearch, "prepare", noting)
     monkeypatch.setattr(pool.Pool, "work", checking)
     run(config)
     assert set(alive) == {False}, "a model that this process keeps takes a GPU's memory from the workers"
@@ -140,7 +142,7 @@ def flat(steps):
 RULES.register("gentle", Rule("gentle", gentle))
 FAMILIES.register("flat", flat)
 (summary,) = run(load_config(sys.argv[1]))
-print(summary.complete, summary.best.value)
+print(summary.complete, summary.selected.value)
 """
 
 
@@ -179,9 +181,12 @@ def test_a_notebook_cells_rule_and_family_reach_the_workers(tmp_path: Path) -> N
 
 
 def test_a_part_that_cannot_be_sent_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench, study = prepared(tmp_path, 8)
+    prepared_search, study = prepared(tmp_path, 8)
     monkeypatch.setitem(RULES.added, "locked", Rule("locked", threading.Lock()))  # type: ignore[arg-type]
-    with pytest.raises(SchedoptError, match="rule 'locked' cannot be sent") as caught, open_pool(bench) as workers:
+    with (
+        pytest.raises(SchedoptError, match="rule 'locked' cannot be sent") as caught,
+        open_pool(prepared_search) as workers,
+    ):
         workers.work(study, "vocals", lambda: None)
     assert "\n" not in str(caught.value)
 
@@ -191,9 +196,9 @@ def _owners(study: optuna.Study) -> set[int]:
 
 
 def test_a_model_that_vanished_is_the_workers_one_line(tmp_path: Path) -> None:
-    bench, study = prepared(tmp_path, 8)
+    prepared_search, study = prepared(tmp_path, 8)
     (tmp_path / "tiny.safetensors").unlink()
-    with pytest.raises(StudyError, match=r"tiny\.safetensors") as caught, open_pool(bench) as workers:
+    with pytest.raises(StudyError, match=r"tiny\.safetensors") as caught, open_pool(prepared_search) as workers:
         workers.work(study, "vocals", lambda: None)
     assert "\n" not in str(caught.value)
     assert not study.get_trials(states=FINISHED)
@@ -201,9 +206,9 @@ def test_a_model_that_vanished_is_the_workers_one_line(tmp_path: Path) -> None:
 
 def test_a_worker_whose_files_are_others_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On another machine the same name may hold other weights or tracks: such a trial would not be this study's."""
-    bench, _ = prepared(tmp_path, 8)
+    prepared_search, _ = prepared(tmp_path, 8)
     monkeypatch.setattr(pool, "work", lambda *_, **__: None)
-    job = pool.Job("vocals", "cpu", 1, False, bench.config.model_dump_json(), pickled_parts())
+    job = pool.Job("vocals", "cpu", 1, False, prepared_search.config.model_dump_json(), pickled_parts())
     pool.materials.cache_clear()
     pool.run_worker(job, lambda: False)
     track = tmp_path / "music" / "search" / "track-1"
@@ -214,15 +219,15 @@ def test_a_worker_whose_files_are_others_gives_up(tmp_path: Path, monkeypatch: p
 
 
 def test_no_room_for_shared_excerpts_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench, _ = prepared(tmp_path, 8)
-    bench = dataclasses.replace(bench, excerpts=[noise_excerpt(0, 4.0)])
+    prepared_search, _ = prepared(tmp_path, 8)
+    prepared_search = dataclasses.replace(prepared_search, excerpts=[noise_excerpt(0, 4.0)])
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(small_disk(tmp_path / "shared", "1m"))
             monkeypatch.setattr(tempfile, "tempdir", str(folder))
         except PermissionError:
             monkeypatch.setattr(torch, "save", full)
-        with pytest.raises(StudyError, match=r"no room to share .* set TMPDIR") as caught, open_pool(bench):
+        with pytest.raises(StudyError, match=r"no room to share .* set TMPDIR") as caught, open_pool(prepared_search):
             pass
         assert "\n" not in str(caught.value)
 

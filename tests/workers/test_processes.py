@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,9 @@ import psutil
 import pytest
 
 from schedopt.errors import DataError, StudyError
+from schedopt.files.scratch import scratch_folder
 from schedopt.storage.owners import is_dead, owner
 from schedopt.workers.processes import KILLED, Processes, threads_each, usable_cores
-from schedopt.workers.scratch import scratch_folder
 from tests.servers import environment, wait_for
 
 
@@ -163,8 +164,8 @@ def test_cores_are_those_that_this_process_may_use() -> None:
 
 
 def keep_folder() -> None:
-    with scratch_folder() as folder:
-        (folder / "data").write_bytes(b"0" * 100)
+    with scratch_folder(Path(tempfile.gettempdir()), str(os.getpid())) as folder:
+        (folder / "excerpts.pt").write_bytes(b"0" * 100)
         print(folder, flush=True)
         time.sleep(60)
 
@@ -180,13 +181,13 @@ def test_what_a_killed_process_left_goes_with_the_next(tmp_path: Path, monkeypat
     two[0].communicate()
     victim = tmp_path / "victim"
     victim.mkdir()
-    (victim / "owner").write_text((folders[0] / "owner").read_text())
-    (tmp_path / "schedopt-workers-link").symlink_to(victim)
-    with scratch_folder() as folder:
+    (victim / "job").write_text((folders[0] / "job").read_text())
+    (tmp_path / ".schedopt-link").symlink_to(victim)
+    with scratch_folder(tmp_path, "next") as folder:
         assert folder.exists()
         assert not folders[0].exists()
         assert folders[1].exists(), "its process is alive"
-        assert (victim / "owner").exists(), "a link to another folder is not followed"
+        assert (victim / "job").exists(), "a link to another folder is not followed"
     assert not folder.exists()
     two[1].kill()
     two[1].communicate()

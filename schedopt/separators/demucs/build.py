@@ -49,23 +49,23 @@ def build(
     Raises:
         SeparatorError: an argument that cannot be used.
     """
-    place = resolve_device(device)
-    resolve_precision(precision, place)
+    chosen_device = resolve_device(device)
+    resolve_precision(precision, chosen_device)
     model = model if adopt else copy.deepcopy(model)
     model.eval().requires_grad_(False)
-    batch = batch_for(place) if batch_segments is None else batch_segments
+    batch = batch_for(chosen_device) if batch_segments is None else batch_segments
     if batch < 1:
         raise SeparatorError(f"batch_segments {batch} is not at least 1")
     weights = weights_fingerprint(bag_of(model, name))
-    if device == "auto" and place.type != "cpu":
+    if device == "auto" and chosen_device.type != "cpu":
         # A copy, so that the model is still there where the device lost it.
-        made = _on(place, copy.deepcopy(model), weights, name, precision, overlap, segment, batch, optimise)
+        made = _on(chosen_device, copy.deepcopy(model), weights, name, precision, overlap, segment, batch, optimise)
         reason = _fault(made)
         if reason is None:
             return made
-        log.warning("%s does not run on %s and runs on the CPU instead: %s", name, place.type, reason)
-        place, batch = CPU, batch_segments or batch_for(CPU)
-    return _on(place, model, weights, name, precision, overlap, segment, batch, optimise)
+        log.warning("%s does not run on %s and runs on the CPU instead: %s", name, chosen_device.type, reason)
+        chosen_device, batch = CPU, batch_segments or batch_for(CPU)
+    return _on(chosen_device, model, weights, name, precision, overlap, segment, batch, optimise)
 
 
 def _on(
@@ -138,7 +138,7 @@ def _fault(separator: Separator) -> str | None:
 
 
 def cut_for(model: Model, overlap: float, segment: float | None) -> Cut:
-    """The cut of `model` with segments of `segment` seconds (the model's own length where None).
+    """The cut of `model` with segments of `segment` seconds (the model's own length where None, uncut where inf).
 
     Raises:
         SeparatorError: an overlap outside [0, 1), a segment that is not positive, too short for its overlap, or longer
@@ -146,9 +146,14 @@ def cut_for(model: Model, overlap: float, segment: float | None) -> Cut:
     """
     if not 0 <= overlap < 1:
         raise SeparatorError(f"overlap {overlap:g} is not in [0, 1)")
+    trained = _trained_length(model)
+    if segment == math.inf and trained is None:
+        return Cut(None, 0, lambda count: _padded(model, count))
     seconds = model.segment if segment is None else segment
-    if not 0 < seconds < math.inf:
+    if not seconds > 0:
         raise SeparatorError(f"segment {float(seconds):g} is not a number of seconds above 0")
+    if segment == math.inf:
+        raise SeparatorError(_too_long(model, "a whole song as one segment"))
     try:
         length = int(model.samplerate * seconds)
     except OverflowError:
@@ -156,13 +161,14 @@ def cut_for(model: Model, overlap: float, segment: float | None) -> Cut:
     stride = int((1 - overlap) * length)
     if stride < 1:
         raise SeparatorError(f"a segment of {float(seconds):g} s with overlap {overlap:g} moves by less than a sample")
-    trained = _trained_length(model)
     if trained is not None and length > trained:
-        raise SeparatorError(
-            f"a segment of {float(seconds):g} s is longer than the model was trained with ({float(model.segment):g} s)"
-        )
+        raise SeparatorError(_too_long(model, f"a segment of {float(seconds):g} s"))
     fixed = length if isinstance(model, HTDEMUCS) and segment is not None else None
     return Cut(length, stride, lambda count: fixed or _padded(model, count))
+
+
+def _too_long(model: Model, what: str) -> str:
+    return f"{what} is longer than the model was trained with ({float(model.segment):g} s)"
 
 
 def _padded(model: Model, length: int) -> int:

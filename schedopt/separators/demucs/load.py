@@ -42,6 +42,22 @@ def load_model(model: str, *, trust_pickle: bool = False, cache_dir: Path | str 
     )
 
 
+def list_models(repo: Path | None = None) -> dict[str, list[str]]:
+    """Names of demucs' models by kind, or of those in the folder `repo`; nothing is loaded.
+
+    Raises:
+        SeparatorError: `repo` is no folder.
+    """
+    if repo is None:
+        return {"bundled": ["demo"], "bags of models": _bags(), "single models": archive_names()}
+    if not repo.is_dir():
+        raise SeparatorError(f"{repo}: there is no such folder")
+    return {
+        "bags of models": sorted(path.stem for path in repo.glob("*.yaml")),
+        "single models": sorted(_singles(repo)),
+    }
+
+
 def _bags() -> list[str]:
     """Names that demucs knows, without the parts of its own papers' experiments."""
     return sorted(path.stem for path in REMOTE_ROOT.glob("*.yaml") if not path.stem.startswith("repro_"))

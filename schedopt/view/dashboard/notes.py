@@ -32,15 +32,15 @@ def write_notes(study: optuna.Study, named: Mapping[str, FrozenTrial], storage: 
     texts |= {str(trial._trial_id): trial_note(study, name, trial) for name, trial in named.items()}
     before: dict[str, str] = study._storage.get_study_system_attrs(study._study_id).get(OURS, {})
     after = dict(before)
-    for place in {**texts, **before}:
-        target: Any = study if place == STUDY else _NotedTrial(study, int(place))
-        there, text = get_note(target), texts.get(place, "")
+    for noted in {**texts, **before}:
+        target: Any = study if noted == STUDY else _NotedTrial(study, int(noted))
+        there, text = get_note(target), texts.get(noted, "")
         # An edited note is its editor's: neither changed nor removed.
-        if there != text and (not there or _digest(there) == before.get(place)):
+        if there != text and (not there or _digest(there) == before.get(noted)):
             save_note(target, text)
-            after[place] = _digest(text)
+            after[noted] = _digest(text)
         if not text:
-            after.pop(place, None)
+            after.pop(noted, None)
     if after != before:
         study._storage.set_study_system_attr(study._study_id, OURS, cast(Any, after))
 

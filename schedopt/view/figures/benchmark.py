@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from schedopt.files.benchmark_file import BenchmarkFile, Compared, Kind, MethodRecord, Row, StemScores
-from schedopt.view.figures.drawing import Panel, Style, Trace, axis, line, panels, points, rows_axis, short
+from schedopt.view.figures.drawing import Panel, Style, Trace, axis, line, metric_name, panels, points, rows_axis, short
 from schedopt.view.figures.palette import MID_GREY, method_style
-from schedopt.view.figures.study import GAIN, tracks_panel
+from schedopt.view.figures.study import gain_label, tracks_panel
 
 LABELS: dict[Kind, str] = {
     "baseline": "one pass",
@@ -29,21 +30,27 @@ COMPARED: tuple[Kind, ...] = ("schedule", "shift", "line", "constant", "family")
 
 @dataclass(frozen=True)
 class Shown:
-    """One method for one stem as it is drawn; `label` is what the legend says."""
+    """One method for one stem as it is drawn; `label` is what the legend says, `metric` what the benchmark is about."""
 
     name: str
     label: str
     kind: Kind
     style: Style
     part: StemScores
+    metric: str
+
+    def by_step(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Scores, dB: (tracks, N+1)."""
+        return self.part.by_step(self.metric)
 
     def gains(self, start: StemScores) -> dict[str, float]:
         """Gain over one pass by track, dB."""
-        return {track: scores["sdr"][-1] - start.tracks[track]["sdr"][-1] for track, scores in self.part.tracks.items()}
+        name = self.metric
+        return {track: scores[name][-1] - start.tracks[track][name][-1] for track, scores in self.part.tracks.items()}
 
     def level(self) -> float:
         """Mean score after the last step, dB."""
-        return float(self.part.by_step()[:, -1].mean())
+        return float(self.by_step()[:, -1].mean())
 
     def mark(self) -> Style:
         """The look of a single point."""
@@ -53,7 +60,9 @@ class Shown:
 def benchmark_figures(file: BenchmarkFile) -> dict[str, go.Figure]:
     """The figures of a benchmark: `steps`, `tracks`, `gains`, `passes`, `stems`; where they ran, `ceilings`."""
     figures = {
-        "steps": _steps(file, ("baseline", "line", "schedule", "shift"), "SDR after each step, held-out tracks"),
+        "steps": _steps(
+            file, ("baseline", "line", "schedule", "shift"), f"{_metric(file)} after each step, held-out tracks"
+        ),
         "tracks": _tracks(file),
         "gains": _gains(file),
         "passes": _passes(file),
@@ -61,7 +70,7 @@ def benchmark_figures(file: BenchmarkFile) -> dict[str, go.Figure]:
     }
     if any(method.needs_references for method in file.methods):
         kinds: tuple[Kind, ...] = ("baseline", "line", "schedule", "oracle", "greedy")
-        figures["ceilings"] = _steps(file, kinds, "SDR after each step, with the ceilings")
+        figures["ceilings"] = _steps(file, kinds, f"{_metric(file)} after each step, with the ceilings")
     return figures
 
 
@@ -70,19 +79,19 @@ def _steps(file: BenchmarkFile, kinds: Sequence[Kind], title: str) -> go.Figure:
     made = []
     for stem in file.stems:
         start, shown = _shown(file, stem, kinds)
-        longest = max(one.part.by_step().shape[1] for one in shown) - 1
+        longest = max(one.by_step().shape[1] for one in shown) - 1
         traces = [trace for one in shown for trace in _by_step(one, start, longest)]
-        made.append(Panel(traces, axis("step n", whole=longest), axis("SDR, dB"), _title(file, stem)))
+        made.append(Panel(traces, axis("step n", whole=longest), axis(f"{_metric(file)}, dB"), _title(file, stem)))
     return panels(
         title, "Mean over tracks; the band holds the middle half of the tracks' changes since one pass.", made
     )
 
 
 def _by_step(one: Shown, start: StemScores, longest: int) -> list[Trace]:
-    scores = one.part.by_step()  # (tracks, N+1)
+    scores, plain = one.by_step(), start.by_step(one.metric)  # (tracks, N+1), (tracks, 1)
     if one.kind == "baseline":
         return line(one.label, [(0, scores.mean()), (longest, scores.mean())], one.style)
-    band = start.by_step().mean() + np.quantile(scores - start.by_step(), (0.25, 0.75), axis=0)
+    band = plain.mean() + np.quantile(scores - plain, (0.25, 0.75), axis=0)
     return line(one.label, enumerate(scores.mean(axis=0)), one.style, band=band.T)
 
 
@@ -92,8 +101,10 @@ def _tracks(file: BenchmarkFile) -> go.Figure:
         start, shown = _shown(file, stem, ("schedule", "shift"))
         first, *others = sorted(shown, key=lambda one: (one.kind != "schedule", -one.level()))
         beside = [(other.label, other.gains(start), other.style) for other in others]
-        made.append(tracks_panel(first.label, first.gains(start), first.style, beside, _title(file, stem)))
-    return panels("Gain of each held-out track", "SDR over that of one pass, sorted by the schedule's.", made)
+        made.append(tracks_panel(file.metric, first.label, first.gains(start), first.style, beside, _title(file, stem)))
+    return panels(
+        "Gain of each held-out track", f"{_metric(file)} over that of one pass, sorted by the schedule's.", made
+    )
 
 
 def _gains(file: BenchmarkFile) -> go.Figure:
@@ -102,14 +113,20 @@ def _gains(file: BenchmarkFile) -> go.Figure:
     for stem in file.stems:
         rows = _rows(file, stem)
         _, shown = _shown(file, stem, COMPARED)
-        order = sorted(shown, key=lambda one: _gain(rows[one.name]).mean)
+        order = sorted(shown, key=lambda one: _gain(rows[one.name], file.metric).mean)
         traces = []
         for n, one in enumerate(order):
-            mean, ends = _interval(rows[one.name])
+            mean, ends = _interval(rows[one.name], file.metric)
             traces.append(points("", [(mean, n)], one.mark(), labels=[one.name], error_x=ends))
         names = rows_axis([_row_name(one) for one in order])
         made.append(
-            Panel(traces, axis(GAIN, zero=True), names, _title(file, stem), rows=max(round(1.6 * len(order)), 4))
+            Panel(
+                traces,
+                axis(gain_label(file.metric), zero=True),
+                names,
+                _title(file, stem),
+                rows=max(round(1.6 * len(order)), 4),
+            )
         )
     return panels(
         "Gain over one pass, held-out tracks",
@@ -127,10 +144,10 @@ def _passes(file: BenchmarkFile) -> go.Figure:
         traces: list[Trace] = []
         reached = [(1, 0.0)]
         for index, one in enumerate(shown):
-            means = (one.part.by_step() - start.by_step()).mean(axis=0)
+            means = (one.by_step() - start.by_step(file.metric)).mean(axis=0)
             reached += enumerate(means.tolist(), 1)
             traces += line(one.label, enumerate(means, 1), one.style)
-            mean, ends = _interval(rows[one.name])
+            mean, ends = _interval(rows[one.name], file.metric)
             # Side by side, so that intervals at equal passes can be told apart.
             beside = len(means) + 0.06 * (index - (len(shown) - 1) / 2)
             traces.append(points(one.label, [(beside, mean)], one.mark(), labels=[one.name], error_y=ends))
@@ -140,7 +157,9 @@ def _passes(file: BenchmarkFile) -> go.Figure:
                 front.append((cost, gain))
         traces = [*line("front", front, Style(MID_GREY, width=6)), *traces]
         longest = max(cost for cost, _ in reached)
-        made.append(Panel(traces, axis("passes per excerpt", whole=longest), axis(GAIN), _title(file, stem)))
+        made.append(
+            Panel(traces, axis("passes per excerpt", whole=longest), axis(gain_label(file.metric)), _title(file, stem))
+        )
     return panels(
         "What more passes buy, held-out tracks",
         "Mean gain after so many passes; at the end with its 95 % interval over tracks. Methods that need the"
@@ -174,7 +193,7 @@ def _stems(file: BenchmarkFile) -> go.Figure:
         "Gain by stem, held-out tracks",
         "A point for each track; diamonds are medians, their bars reach from the lower to the upper quartile. Of"
         " several methods of a kind, the one with the highest mean.",
-        [Panel(traces, axis("", ticks=list(enumerate(file.stems))), axis(GAIN, zero=True))],
+        [Panel(traces, axis("", ticks=list(enumerate(file.stems))), axis(gain_label(file.metric), zero=True))],
     )
 
 
@@ -182,14 +201,18 @@ def _rows(file: BenchmarkFile, stem: str) -> dict[str, Row]:
     return {row.method: row for row in file.findings if row.stem == stem}
 
 
-def _gain(row: Row) -> Compared:
-    """Against one pass, in SDR."""
-    return row.versus["baseline"]["sdr"]
+def _gain(row: Row, metric: str) -> Compared:
+    """Against one pass."""
+    return row.versus["baseline"][metric]
 
 
-def _interval(row: Row) -> tuple[float, list[tuple[float, float]]]:
+def _metric(file: BenchmarkFile) -> str:
+    return metric_name(file.metric)
+
+
+def _interval(row: Row, metric: str) -> tuple[float, list[tuple[float, float]]]:
     """Mean gain, and the ends of its interval where it has both."""
-    gain = _gain(row)
+    gain = _gain(row, metric)
     low, high = gain.interval
     return gain.mean, [] if low is None or high is None else [(low, high)]
 
@@ -207,7 +230,14 @@ def _shown(file: BenchmarkFile, stem: str, kinds: Sequence[Kind]) -> tuple[StemS
         twins = [other for other in methods if other.kind == method.kind]
         label = LABELS.get(method.kind, method.name) if _is_alone(file, method.kind) else method.name
         shown.append(
-            Shown(method.name, label, method.kind, method_style(method.kind, twins.index(method)), method.stems[stem])
+            Shown(
+                method.name,
+                label,
+                method.kind,
+                method_style(method.kind, twins.index(method)),
+                method.stems[stem],
+                file.metric,
+            )
         )
     return file.methods[0].stems[stem], shown
 

@@ -39,8 +39,6 @@ from schedopt.view.figures.drawing import (
 from schedopt.view.figures.palette import BLUE, FAINT, GREEN, SCALE, VERMILLION, method_style
 from schedopt.view.trials import named_trials
 
-GAIN = "gain over one pass, dB"
-
 NAMED_TRACKS = 30
 """With more tracks than this their names no longer fit beside the bars."""
 
@@ -71,7 +69,7 @@ def study_figures(study: optuna.Study) -> dict[str, go.Figure]:
         "steps": _steps(study, named),
         "progress": _progress(study, trials),
         "tracks": _tracks(study, named),
-        "passes": _passes(complete),
+        "passes": _passes(study, complete),
         "dial": dial_figure(study, complete, named),
         "importance": _importance(study, complete),
     }
@@ -202,7 +200,9 @@ def _progress(study: optuna.Study, trials: Sequence[FrozenTrial]) -> go.Figure:
                     *line("highest so far", rising, method_style("schedule"), steps=True),
                 ],
                 axis("passes run"),
-                axis(GAIN, autorangeoptions={"clipmin": _floor([gain for _, gain, _ in found])}),
+                axis(
+                    gain_label(_metric_key(study)), autorangeoptions={"clipmin": _floor([gain for _, gain, _ in found])}
+                ),
             )
         ],
     )
@@ -224,11 +224,12 @@ def _tracks(study: optuna.Study, named: Mapping[str, FrozenTrial]) -> go.Figure 
     return panels(
         "Gain of each search track",
         "The selected trial's gain over one pass, track by track.",
-        [tracks_panel(*gains[0], gains[1:])],
+        [tracks_panel(_metric_key(study), *gains[0], gains[1:])],
     )
 
 
 def tracks_panel(
+    metric: str,
     name: str,
     gains: Mapping[str, float],
     style: Style,
@@ -246,10 +247,10 @@ def tracks_panel(
         y, rows = axis("tracks, sorted", whole=len(order), showgrid=False), 0
     else:
         y, rows = rows_axis([short(track) for track in order]), len(order)
-    return Panel(traces, axis(GAIN, zero=True), y, title, rows=max(rows, 3) if rows else 0)
+    return Panel(traces, axis(gain_label(metric), zero=True), y, title, rows=max(rows, 3) if rows else 0)
 
 
-def _passes(complete: Sequence[FrozenTrial]) -> go.Figure:
+def _passes(study: optuna.Study, complete: Sequence[FrozenTrial]) -> go.Figure:
     """Gain against passes: every trial, and the front, the highest gain that so many passes have reached."""
     top: dict[int, float] = {}
     for trial in complete:
@@ -271,7 +272,10 @@ def _passes(complete: Sequence[FrozenTrial]) -> go.Figure:
             Panel(
                 traces,
                 axis("passes per excerpt", whole=max(top)),
-                axis(GAIN, autorangeoptions={"clipmin": min(0.0, _floor([gain for _, gain in at]))}),
+                axis(
+                    gain_label(_metric_key(study)),
+                    autorangeoptions={"clipmin": min(0.0, _floor([gain for _, gain in at]))},
+                ),
             )
         ],
     )
@@ -313,5 +317,13 @@ def _floor(values: Sequence[float]) -> float:
     return float(np.quantile(values, 0.1))
 
 
+def gain_label(metric: str) -> str:
+    return f"{metric_name(metric)} gain over one pass, dB"
+
+
+def _metric_key(study: optuna.Study) -> str:
+    return criteria(search_of(study))[0]
+
+
 def _metric(study: optuna.Study) -> str:
-    return metric_name(criteria(search_of(study))[0])
+    return metric_name(_metric_key(study))

@@ -19,7 +19,7 @@ from schedopt.proof.tables import footnotes, headline, lengths, objectives_table
 from schedopt.rules import rule
 from schedopt.search.export import entry_of, load_study
 from schedopt.search.provenance import lines, provenance
-from schedopt.search.study import Summary, best_trial, study_name, summarize
+from schedopt.search.study import Summary, selected_trial, study_name, summarize
 from schedopt.separators import Separator, load_separator
 from schedopt.storage.urls import shown
 from schedopt.types import Excerpt, ExcerptLength
@@ -130,7 +130,7 @@ def _listen(clips: Iterator[Clip], audio: Audio) -> tuple[tuple[Clip, ...], tupl
 
 def _study_clips(config: StudyConfig, study: optuna.Study, target: str, audio: Audio) -> Iterator[Clip]:
     attrs = study.user_attrs
-    selected = best_trial(study, study.get_trials(deepcopy=False))
+    selected = selected_trial(study, study.get_trials(deepcopy=False))
     # An upper bound needs the true stems: it is never exported, not even as audio.
     if selected is None or "tracks" not in attrs or rule(attrs["config"]["refinement"]["rule"]).needs_references:
         return

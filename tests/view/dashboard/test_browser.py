@@ -21,7 +21,7 @@ SETTINGS = (
     "data.tracks=2",
     "data.excerpt=1.5",
     "search.pruner=none",
-    "search.choose=best",
+    "search.choose=highest",
     "study.trials=100000",
     "store.disk=0",
 )

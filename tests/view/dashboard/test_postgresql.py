@@ -36,7 +36,7 @@ def test_a_postgresql_study_is_shown_without_its_password(
         tracks=2,
         study={"storage": url, "trials": 3},
         refinement={"steps": 1},
-        search={"pruner": "none", "choose": "best"},
+        search={"pruner": "none", "choose": "highest"},
         store={"audio": 0.1, "artifacts": str(tmp_path / "shared")},
     )
     run(load_config(path))

@@ -38,7 +38,9 @@ Capture = pytest.CaptureFixture[str]
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A storage with the study `small`, which has six trials."""
     folder = tmp_path_factory.mktemp("dashboard")
-    path = write_study(folder, search={"sampler": "random", "pruner": "none", "choose": "best"}, store={"audio": 0.2})
+    path = write_study(
+        folder, search={"sampler": "random", "pruner": "none", "choose": "highest"}, store={"audio": 0.2}
+    )
     run(load_config(path))
     return f"sqlite:///{folder}/studies.db"
 

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from schedopt.config import load_config
 from schedopt.registry import pickled_parts
 from schedopt.search.audio import make_folder
-from schedopt.search.workbench import Workbench
+from schedopt.search.prepared import PreparedSearch
 from schedopt.storage.opening import open_storage
 from schedopt.workers.pool import Job, run_worker
 from schedopt.workers.run import open_study
@@ -54,8 +54,8 @@ def test_eight_workers_and_a_polled_dashboard(tmp_path: Path) -> None:
     config = load_config(path)
     storage = open_storage(config.study.storage)
     make_folder(config)
-    bench = Workbench.prepare(config)
-    study = open_study(bench, bench.objective("vocals"), storage, "vocals")
+    prepared = PreparedSearch.prepare(config)
+    study = open_study(prepared, prepared.objective("vocals"), storage, "vocals")
     server = subprocess.Popen(
         [sys.executable, "-m", "schedopt", "dashboard", str(path), "--port", "0"],
         stdout=subprocess.PIPE,

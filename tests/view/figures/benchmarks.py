@@ -17,7 +17,7 @@ from tests.models import noise_excerpt
 TRACKS = 8
 
 
-def made_document(*, tracks: int = TRACKS, ceilings: bool = True) -> dict[str, Any]:
+def made_document(*, tracks: int = TRACKS, ceilings: bool = True, metric: str = "sdr") -> dict[str, Any]:
     """Two files, vocals twice and bass once; the last track is silent in bass."""
     entries: list[dict[str, Any]] = [
         {"vocals": {"rule": "remix", "betas": [0.3, 0.6]}, "bass": {"rule": "remix", "betas": [0.5]}},
@@ -35,7 +35,7 @@ def made_document(*, tracks: int = TRACKS, ceilings: bool = True) -> dict[str, A
         "x",
         "0" * 16,
         0.25,
-        "sdr",
+        metric,
         compared(files, ceilings=ceilings),
         [noise_excerpt(seed, 0.1, silent.get(seed, ())) for seed in range(tracks)],
         Options(),
@@ -48,7 +48,7 @@ def made_document(*, tracks: int = TRACKS, ceilings: bool = True) -> dict[str, A
                 if stem in method.settings and stem in excerpt.audible:
                     count = len(method.settings[stem].betas)
                     scores = start + np.cumsum([0, *rng.normal(0.1, 0.2, count)])
-                    scored = ExcerptScores(excerpt.track, {"sdr": scores, "si_sdr": scores - 1, "snr": scores + 1})
+                    scored = ExcerptScores(excerpt.track, {"sdr": scores, "si_sdr": scores / 2, "snr": scores + 1})
                     bench.scores.setdefault((method.name, stem), []).append(scored)
     return document(bench)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,27 @@ def test_score_by_step() -> None:
     assert_allclose(bands(FIGURES["ceilings"], "vocals")["<b>ours"], expected, atol=1e-5)
     assert not any("needs the references" in name for name in lines(FIGURES["steps"], "vocals"))
     assert sum("needs the references" in name for name in found) == 2
+
+
+def test_a_benchmark_of_another_metric_is_drawn_in_it() -> None:
+    figures = benchmark_figures(made_benchmark(metric="si_sdr"))
+    for name, figure in figures.items():
+        assert "SI-SDR" in figure.to_json(), name
+        assert not re.search("(?<!SI-)SDR", figure.to_json()), name
+    # In these documents SI-SDR is half of SDR.
+    assert_allclose(
+        lines(figures["steps"], "vocals")["other"].y,
+        np.array(lines(FIGURES["steps"], "vocals")["other"].y) / 2,
+        atol=1e-5,
+    )
+    assert_allclose(
+        bars(figures["tracks"], "bass")["<b>ours"].x,
+        np.array(bars(FIGURES["tracks"], "bass")["<b>ours"].x) / 2,
+        atol=1e-5,
+    )
+    for name, along in (("gains", "x"), ("passes", "y"), ("stems", "y")):
+        half, whole = ([v for trace in made[name].data for v in trace[along]] for made in (figures, FIGURES))
+        assert_allclose(half, np.array(whole) / 2, atol=1e-5)
 
 
 def test_gains_of_tracks_are_sorted() -> None:

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 from optuna.trial import TrialState
 
-from schedopt.search.study import best_trial
+from schedopt.search.study import selected_trial
 from schedopt.view.figures import caption, heading, study_figures
 from schedopt.view.figures.drawing import SHOWN_LINES, short, thinned
 from tests.view.figures.reading import bands, bars, lines, markers, row_names
@@ -56,7 +56,7 @@ def test_selected_and_highest_trial_are_told_apart() -> None:
     # The stored trial itself, changed such that its gain is due to one track.
     trial = next(t for t in study.get_trials(deepcopy=False) if t.number == study.best_trial.number)
     trial.user_attrs["gain_by_track"] = [9.0, -4.0, -4.0]
-    selected = best_trial(study, study.get_trials(deepcopy=False))
+    selected = selected_trial(study, study.get_trials(deepcopy=False))
     assert selected is not None
     assert selected.number != trial.number
     figures = study_figures(study)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from schedopt.errors import DataError
-from schedopt.songs.scratch import HEADER, JOB, LOCK, scratch_folder
+from schedopt.files.scratch import HEADER, JOB, LOCK, scratch_folder
 
 
 def left_behind(folder: Path, name: str = ".schedopt-dead", job: str = "j") -> Path:

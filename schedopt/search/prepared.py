@@ -22,7 +22,7 @@ log = logging.getLogger("schedopt")
 
 
 @dataclass
-class Workbench:
+class PreparedSearch:
     """A study file made ready to evaluate schedules."""
 
     config: StudyConfig
@@ -39,7 +39,7 @@ class Workbench:
         trust_pickle: bool = False,
         excerpts: Sequence[Excerpt] | None = None,
         workers: int = 1,
-    ) -> Workbench:
+    ) -> PreparedSearch:
         """Load the model and cut the excerpts of one side of the split, in `workers` threads; no pass yet.
 
         `excerpts`: those of another process, which has cut them.
@@ -104,11 +104,12 @@ class Workbench:
             config.family(),
             resolution=config.schedule.resolution,
             choose_steps=config.refinement.choose_steps,
+            outputs=config.refinement.outputs,
             criteria=config.search.criteria,
             pruner=config.search.pruner,
             seed=config.study.seed,
             on_excerpt=on_excerpt,
-            on_best=AudioKeeper.of(config, evaluators[0]),
+            on_named=AudioKeeper.of(config, evaluators[0]),
         )
 
     def refinement(self, stem: str) -> Refinement:

@@ -1,7 +1,8 @@
-"""The hidden folder beside the results in which a song's stems are written until all of them are complete.
+"""A hidden scratch folder that does not stay behind when its process is killed.
 
-Its name cannot be foretold, it is made for this user alone, and no link is followed. What a killed run left behind is
-removed by the next run of the same user in the same place.
+`separate` writes a song's stems in one beside the results until all of them are complete; a study shares its excerpts
+with its workers in one. Its name is random, it is made for this user alone, and no link is followed. What a killed run
+left behind is removed by the next run of the same user in the same place.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from schedopt.errors import DataError
 
 PREFIX = ".schedopt-"
 LOCK, JOB = "lock", "job"
-HEADER = "schedopt separate "
+HEADER = "schedopt scratch "
 """Begins the file that says what a folder is for; a folder without it is not one of these."""
 
-OWN_SUFFIXES = (".wav", ".flac")
+OWN_SUFFIXES = (".wav", ".flac", ".mp3", ".pt")
+"""Of the files that are written in these folders: the others in one are never removed."""
 
 
 @contextlib.contextmanager
@@ -40,7 +42,7 @@ def scratch_folder(folder: Path, job: str) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.glob(f"{PREFIX}*"):
         if _is_in_use(path, job):
-            raise DataError("another process is separating it")
+            raise DataError("another process is making these files")
     scratch = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
     try:
         with filelock.FileLock(scratch / LOCK, timeout=0):

@@ -1,4 +1,4 @@
-"""What pays on tracks that were not searched on, and how to choose it: `python -m benchmarks.honest`.
+"""How to choose a trial on tracks that were not searched on: `python -m benchmarks.honest`.
 
 Three passes after the plain one, each shifted, mean of all estimates (four passes, as the shift trick), on excerpts of
 3 s of the demo's *search* tracks; the held-out ones are not touched. Passes are measured for β = 0 and for a constant β
@@ -6,10 +6,10 @@ by two rules. Of each trajectory the energies of the target's estimates and of w
 which the SDR of any weighted mean of them follows without another pass. The raw file grows track by track: the same
 command goes on where it stopped.
 
-Options: gain of each over the shift trick, in dB, ± its standard error over tracks.
-Choice: a search is played 1,500 times: tracks are drawn, a candidate is chosen on them, and its gain over the shift
-trick is read on the tracks that are left. `claimed` is its gain on the tracks that chose it, `true` on the others, both
-in dB; `harm` is the share of searches (%) whose choice loses more than 0.01 dB on the others. Means over the stems.
+A search is played 1,500 times: tracks are drawn, a candidate is chosen on them, and its gain over the shift trick is
+read on the tracks that are left. `claimed` is its gain on the tracks that chose it, `true` on the others, both in dB;
+`harm` is the share of searches (%) whose choice loses more than 0.01 dB on the others. Means over the stems. What the
+outputs are worth is shown by `python -m benchmarks.outputs`.
 """
 
 from __future__ import annotations
@@ -128,32 +128,6 @@ def families(rows: Sequence[Mapping[str, Any]], stem: str) -> dict[str, Candidat
     }
 
 
-def options_table(gains: Mapping[str, Mapping[str, Candidates]]) -> list[dict[str, Any]]:
-    """Gain over the shift trick of each rule, β and residual, by stem."""
-    rows = []
-    for index, ((name, beta), residual) in enumerate(itertools.product(SCHEDULES, RESIDUALS)):
-        row: dict[str, Any] = {"rule": name if beta else "–", "β": beta, "residual": residual}
-        for stem, by_family in gains.items():
-            column = by_family["β and residual"][:, index]
-            row[stem] = f"{column.mean():+.3f} ± {column.std(ddof=1) / np.sqrt(len(column)):.3f}"
-        rows.append(row)
-    return rows
-
-
-def paired_table(gains: Mapping[str, Mapping[str, Candidates]]) -> list[dict[str, Any]]:
-    """What unmix gives more than remix with the same constant β, without residual: dB ± standard error over tracks."""
-    rows = []
-    for beta in sorted({beta for name, beta in SCHEDULES if name == "unmix"}):
-        row: dict[str, Any] = {"unmix less remix, β": beta}
-        for stem, by_family in gains.items():
-            column = by_family["β"] @ [
-                (name == "unmix") - (name == "remix") if b == beta else 0 for name, b in SCHEDULES
-            ]
-            row[stem] = f"{column.mean():+.3f} ± {column.std(ddof=1) / np.sqrt(len(column)):.3f}"
-        rows.append(row)
-    return rows
-
-
 Choose = Callable[[Candidates, Candidates], tuple[int, float]]
 """Gains on search tracks, gains on fresh ones → the chosen candidate, and its gain on the tracks that chose it."""
 
@@ -247,13 +221,11 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = measured(arguments.raw, arguments.tracks)
     gains = {stem: families(rows, stem) for stem in STEMS}
-    options, rules = options_table(gains), paired_table(gains)
     choices = choice_table(gains, arguments.searches)
-    print(table(options), table(rules), table(choices), sep="\n\n")
+    print(table(choices))
     if arguments.json is not None:
         path = arguments.json if arguments.json.name else None
         facts: dict[str, Any] = {"tracks": arguments.tracks, "searches": arguments.searches, "seconds": SECONDS}
-        facts |= {"options": options, "rules": rules}
         print(f"\nwritten: {write_result('honest', choices, path, **facts)}")
 
 

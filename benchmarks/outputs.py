@@ -1,9 +1,9 @@
 """Which outputs pay on tracks that were not searched on: `python -m benchmarks.outputs`.
 
-Over the same passes (three steps with β = 0, each shifted: the shift trick) every output of the registry makes an estimate
-of each stem of the demo's held-out tracks. Mixers have the weights that a study of this one schedule finds on search tracks
-(`schedopt.search.mixing`); `left-out gain` is what the study says of them: SDR over the shift trick, dB ± standard error
-over tracks, each under weights that were fitted on the others.
+Over the same passes (three steps with β = 0, each shifted: the shift trick) every output of the registry makes an
+estimate of each stem of the demo's held-out tracks. Mixers have the weights that a study of this one schedule finds on
+search tracks (`schedopt.search.mixing`); `left-out gain` is what the study says of them: SDR over the shift trick, dB
+± standard error over tracks, each under weights that were fitted on the others.
 
 Gains are over the shift trick (output `mean`) at as many passes, in dB, with the 95 % interval of
 `schedopt.proof.statistics` over tracks, corrected for the comparisons of one metric.
@@ -26,6 +26,7 @@ import torch
 from benchmarks._harness import table, write_result
 from schedopt.data import cut_excerpts, load_tracks
 from schedopt.evaluation import Evaluator
+from schedopt.metrics import scorer
 from schedopt.outputs import OUTPUTS, Weights
 from schedopt.proof.statistics import Comparison, compare
 from schedopt.refinement import Refinement
@@ -66,7 +67,7 @@ def fit(separator: Separator, raw: Path, tracks: int) -> list[dict[str, Any]]:
         music = music or cut_excerpts(load_tracks("demo", "search", tracks), SECONDS)
         one = evaluator(separator, music, stem, name, METRICS[0])
         scores = one.scores(ZEROS)
-        made = mixed(one, ZEROS, scores, [STEPS])
+        made = mixed(one.refinement, one, ZEROS, scores, [STEPS])
         gains = (made.scores - scores)[:, STEPS]
         found.append({
             "output": name,
@@ -83,7 +84,7 @@ def fit(separator: Separator, raw: Path, tracks: int) -> list[dict[str, Any]]:
     return [row for row in found if row["search"] == tracks]
 
 
-def score(separator: Separator, raw: Path, tracks: int, fits: Sequence[Mapping[str, Any]]) -> Scores:
+def scored(separator: Separator, raw: Path, tracks: int, fits: Sequence[Mapping[str, Any]]) -> Scores:
     """Every output on held-out tracks; those that `raw` has of these weights are not scored again."""
     weights = {f"{row['output']} {row['stem']}": row["weights"] for row in fits}
     key = json.dumps([weights, list(OUTPUTS)], sort_keys=True)
@@ -94,13 +95,15 @@ def score(separator: Separator, raw: Path, tracks: int, fits: Sequence[Mapping[s
             continue
         for excerpt in cut_excerpts([track], SECONDS):
             by_stem: dict[str, dict[str, dict[str, float]]] = {}
-            for stem, metric in itertools.product(sorted(excerpt.audible), METRICS):
-                one = evaluator(separator, [excerpt], stem, BASE, metric)
+            for stem in sorted(excerpt.audible):
+                one = evaluator(separator, [excerpt], stem, BASE, METRICS[0])
+                scores = {metric: scorer(metric, one.tasks[0].reference) for metric in METRICS}
                 for name in OUTPUTS:
                     rows = weights.get(f"{name} {stem}")
                     how = refinement(stem, name, None if rows is None else tuple(map(tuple, rows)))
-                    value = float(one.scores(ZEROS, every_step=False, refinement=how)[0, 0])
-                    by_stem.setdefault(stem, {}).setdefault(name, {})[metric] = value
+                    *_, last = one.states(ZEROS, 0, refinement=how)
+                    made = last.output()
+                    by_stem.setdefault(stem, {})[name] = {m: float(score(made)) for m, score in scores.items()}
             found[track.name] = by_stem
         raw.write_text(json.dumps({"key": key, "scores": found}))
         print("scored", track.name, flush=True)
@@ -181,12 +184,12 @@ def main() -> None:
     separator = load_separator("demo", device="cpu", precision="float32")
     fits = fit(separator, options.raw / "search.json", options.search)
     print(table(fits_table(fits)), flush=True)
-    scores = score(separator, options.raw / "held-out.json", options.held_out, fits)
-    rows = gains_table(scores)
-    print("", table(wide(rows)), sep="\n")
+    scores = scored(separator, options.raw / "held-out.json", options.held_out, fits)
+    gains = gains_table(scores)
+    print("", table(wide(gains)), sep="\n")
     if options.json is not None:
-        facts: dict[str, Any] = {"steps": STEPS, "seconds": SECONDS, "fits": fits, "scores": scores}
-        path = write_result("outputs", rows, options.json if options.json.name else None, **facts)
+        facts: dict[str, Any] = {"steps": STEPS, "seconds": SECONDS, "fits": fits, "gains": gains, "scores": scores}
+        path = write_result("outputs", wide(gains), options.json if options.json.name else None, **facts)
         print(f"\nwritten: {path}")
 
 

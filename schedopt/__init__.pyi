@@ -16,6 +16,7 @@ from .metrics import sdr as sdr
 from .metrics import si_sdr as si_sdr
 from .metrics import snr as snr
 from .outputs import Output as Output
+from .outputs import Step as Step
 from .outputs import register_output as register_output
 from .refinement import Refinement as Refinement
 from .rules import Rule as Rule
@@ -30,6 +31,8 @@ from .search.own_study import StudyObjective as StudyObjective
 from .search.own_study import objective as objective
 from .separators import Separator as Separator
 from .separators import load_separator as load_separator
+from .songs.quality import Quality as Quality
+from .songs.quality import quality as quality
 from .songs.schedule import SongSchedule as SongSchedule
 from .songs.schedule import load_schedule as load_schedule
 from .trajectory import Scene as Scene

@@ -25,7 +25,7 @@ from demucs.audio import convert_audio, save_audio
 from torch import Tensor
 
 from schedopt.data import read_song
-from schedopt.errors import DataError, SeparatorError
+from schedopt.errors import DataError, ScheduleError, SeparatorError
 from schedopt.files.presets import open_schedule
 from schedopt.files.schedule_file import ScheduleFile, check_separator
 from schedopt.separators import Separator as OneSeparator
@@ -47,6 +47,7 @@ class Separator(BASE):  # type: ignore[misc]
     Args beside demucs' own:
         schedule: a schedule file, its path, or the name of a preset. A stem that has a schedule in it costs N more
             passes; the others come from the plain pass. None: demucs as it is.
+        point: of a schedule with points (a bleed dial), which one: clean, balanced (also without it) or full.
         trust_pickle: allow `.th` files in `repo`, whose loading runs code that is in them.
 
     Two arguments follow the schedule where they are not given: `model` and `overlap` are those that it was searched
@@ -74,11 +75,12 @@ class Separator(BASE):  # type: ignore[misc]
         callback_arg: dict[str, Any] | None = None,
         *,
         schedule: ScheduleFile | Path | str | None = None,
+        point: str | None = None,
         trust_pickle: bool = False,
     ) -> None:
         self._trust_pickle = trust_pickle
         self._made: tuple[Any, OneSeparator] | None = None
-        self._take_schedule(schedule)
+        self._take_schedule(schedule, point)
         searched = None if self._schedule is None else self._schedule.model
         if segment is None and searched is not None and searched.segment != "model":
             segment = searched.segment
@@ -98,11 +100,18 @@ class Separator(BASE):  # type: ignore[misc]
         if self._schedule is not None:
             self._separator(1)
 
-    def update_parameter(self, *args: Any, schedule: Any = NotProvided, **kwargs: Any) -> None:
-        """Change parameters of the separation: demucs' own, and `schedule` (None: no schedule from here on)."""
+    def update_parameter(
+        self, *args: Any, schedule: Any = NotProvided, point: str | None = None, **kwargs: Any
+    ) -> None:
+        """Change parameters of the separation: demucs' own, and `schedule` (None: no schedule from here on).
+
+        `point` is that of the `schedule` beside it.
+        """
         super().update_parameter(*args, **kwargs)
         if schedule is not NotProvided:
-            self._take_schedule(schedule)
+            self._take_schedule(schedule, point)
+        elif point is not None:
+            raise ScheduleError("point: name the schedule beside it, update_parameter(schedule=…, point=…)")
 
     def separate_tensor(self, wav: Tensor, sr: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Separate a wave (channels, samples) of `sr` Hz; the model's rate where None.
@@ -137,10 +146,17 @@ class Separator(BASE):  # type: ignore[misc]
         self._audio_channels = model.audio_channels
         self._samplerate = model.samplerate
 
-    def _take_schedule(self, schedule: ScheduleFile | Path | str | None) -> None:
+    def _take_schedule(self, schedule: ScheduleFile | Path | str | None, point: str | None) -> None:
         known = schedule is None or isinstance(schedule, ScheduleFile)
-        self._schedule: ScheduleFile | None = schedule if known else open_schedule(schedule)  # type: ignore[assignment,arg-type]
         self._where = "the schedule" if known else str(schedule)
+        if schedule is None:
+            if point is not None:
+                raise ScheduleError("point: there is no schedule whose point it is; name one, schedule=…")
+            self._schedule: ScheduleFile | None = None
+        elif isinstance(schedule, ScheduleFile):
+            self._schedule = schedule.at(point, self._where)
+        else:
+            self._schedule = open_schedule(schedule, point)
 
     def _separator(self, samples: int) -> OneSeparator:
         """Ours around the same model, in today's settings; made anew when they change."""

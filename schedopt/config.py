@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -29,7 +29,8 @@ from schedopt.errors import ConfigError, ScheduleError, shown
 from schedopt.files.explain import explain, nearest
 from schedopt.files.names import checked_name
 from schedopt.files.reading import read_text
-from schedopt.refinement import RefinementOptions
+from schedopt.outputs import OUTPUTS, Weights
+from schedopt.refinement import AUTO, CHOSEN_FROM, Refinement, RefinementOptions
 from schedopt.schedules import DEFAULT_RESOLUTION, FAMILIES, Family, family, narrowed
 from schedopt.search_options import SearchOptions
 from schedopt.storage.urls import DEFAULT_STORAGE, anchored
@@ -125,6 +126,13 @@ class SeparatorSection(Section):
 
 
 class RefinementSection(Section, RefinementOptions):
+    takes_auto: ClassVar[bool] = True
+
+    output: str = Field(
+        "last",
+        description=f"{' | '.join(OUTPUTS)}: which estimates make the result; or {AUTO}: in every trial the best of"
+        f" {', '.join(CHOSEN_FROM)}",
+    )
     target: Targets = Field(
         "vocals", description='a stem, a list of stems (one study each), or "all" (one shared schedule)'
     )
@@ -136,6 +144,17 @@ class RefinementSection(Section, RefinementOptions):
         if self.reverse and self.choose_steps:
             raise ValueError("reverse = true goes with choose_steps = false: a part of a β_t table is another table")
         return self
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Those that a trial chooses from."""
+        return CHOSEN_FROM if self.output == AUTO else (self.output,)
+
+    def for_target(self, target: str, seed: int, weights: Weights | None = None) -> Refinement:
+        """With `auto`, that of the last output to choose from."""
+        if self.output == AUTO:
+            return self.model_copy(update={"output": CHOSEN_FROM[-1]}).for_target(target, seed, weights)
+        return super().for_target(target, seed, weights)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -201,6 +220,15 @@ class StudyConfig(Section):
         for stem, gain in self.data.gains.items():
             if gain == 0 and (stem in self.refinement.targets or "all" in self.refinement.targets):
                 raise ValueError(f"data.gains.{stem} = 0 takes the target {stem} out of the mixture")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_are_fitted_for_one_metric(self) -> StudyConfig:
+        if self.search.dial and any(OUTPUTS.find(name).bands for name in self.refinement.outputs):
+            raise ValueError(
+                f'refinement.output = "{self.refinement.output}" fits weights for one metric, so it does not go with two'
+                " in search.objectives; take last, mean or wiener"
+            )
         return self
 
     def family(self) -> Family:

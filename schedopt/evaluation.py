@@ -52,18 +52,23 @@ class Passes:
 
 @dataclass(frozen=True)
 class Task:
-    """One excerpt with one target: its scene, the true stem, what its mixture is made of, and what prepares its score."""
+    """One excerpt with one target: scene, true stem, what its mixture is made of, and what prepares its score."""
 
     excerpt: Excerpt
     scene: Scene
     reference: Tensor
     key: Hashable
-    prepare: Callable[[], Score]
+    prepare: Callable[[str], Score]
 
     @cached_property
-    def score(self) -> Score:
+    def _prepared(self) -> dict[str, Score]:
+        return {}
+
+    def score(self, metric: str) -> Score:
         """Prepared when it is first needed (30 ms): a study's first pass does not wait for all of them."""
-        return self.prepare()
+        if metric not in self._prepared:
+            self._prepared[metric] = self.prepare(metric)
+        return self._prepared[metric]
 
 
 @dataclass
@@ -75,6 +80,7 @@ class Evaluator:
         excerpts: those in which the target is silent are left out (`left_out` names them).
         refinement: target, rule and options.
         metric: dB.
+        also: further metrics, which are scored from the same trajectories: `scores_in` returns them.
         gains: weight of each stem in the mixture, by name; 1 where not named.
         store: shared by evaluators whose passes may be the same.
         shared_stems: stems that passes over the mixture itself estimate, where several targets ask for them.
@@ -92,6 +98,7 @@ class Evaluator:
     store: Store = field(default_factory=Store)
     shared_stems: tuple[str, ...] = ()
     batch: int = 0
+    also: tuple[str, ...] = ()
     passes: Passes = field(default_factory=Passes)
 
     def __post_init__(self) -> None:
@@ -133,14 +140,22 @@ class Evaluator:
         how = refinement or self.refinement
         chosen = [self.tasks[i] for i in (range(len(self.tasks)) if indices is None else indices)]
         steps = range(len(betas) + 1) if every_step else [len(betas)]
-        keys = [[self._key(task, betas, n, how) for n in steps] for task in chosen]
+        known, metrics = self.store.scores, (self.metric, *self.also)
         missing = [
-            task for task, row in zip(chosen, keys, strict=True) if any(key not in self.store.scores for key in row)
+            task
+            for task in chosen
+            if any(self._key(task, betas, n, one, how) not in known for n in steps for one in metrics)
         ]
         before = self._memoised.passes
         for batch in self._batches(missing):
             self._score(batch, betas, steps, how)
         self._count(0 if again else len(chosen) * (len(betas) + 1), before)
+        return np.array([[known[self._key(task, betas, n, self.metric, how)] for n in steps] for task in chosen])
+
+    def scores_in(self, metric: str, betas: Schedule) -> Scores:
+        """Scores of all tasks in another metric, one of `also`, after `scores` was called: (tasks, N+1). No pass."""
+        steps = range(len(betas) + 1)
+        keys = [[self._key(task, betas, n, metric, self.refinement) for n in steps] for task in self.tasks]
         return np.array([[self.store.scores[key] for key in row] for row in keys])
 
     def trajectory(self, betas: Schedule, index: int, *, again: bool = False) -> list[Tensor]:
@@ -184,12 +199,16 @@ class Evaluator:
             scene = Scene(mixture, true_target=target, true_others=others.to(device))
         return Task(excerpt, scene, target, key, partial(self._scorer, excerpt, weights, target, keep_transform))
 
-    def _scorer(self, excerpt: Excerpt, weights: Sequence[float], target: Tensor, keep_transform: bool) -> Score:
+    def _scorer(
+        self, excerpt: Excerpt, weights: Sequence[float], target: Tensor, keep_transform: bool, metric: str
+    ) -> Score:
         references = None
-        if METRICS.find(self.metric).needs_all_stems:
-            references = (torch.tensor(weights)[:, None, None] * excerpt.references).to(target.device)
+        if METRICS.find(metric).needs_all_stems:
+            weighted = any(weight != 1 for weight in weights)
+            references = torch.tensor(weights)[:, None, None] * excerpt.references if weighted else excerpt.references
+            references = references.to(target.device)
         return scorer(
-            self.metric,
+            metric,
             target,
             references=references,
             target=excerpt.stems.index(self.refinement.target),
@@ -205,19 +224,22 @@ class Evaluator:
         size = self.batch_size
         return [alike[i : i + size] for alike in by_length.values() for i in range(0, len(alike), size)]
 
-    def _key(self, task: Task, betas: Schedule, n: int, how: Refinement) -> Hashable:
+    def _key(self, task: Task, betas: Schedule, n: int, metric: str, how: Refinement) -> Hashable:
         """Of the score after step n. A reversed table of β is used from its end, so that n steps of it are not it."""
-        return (self.metric, task.key, how, (betas, n) if how.reverse else betas[:n])
+        return (metric, task.key, how, (betas, n) if how.reverse else betas[:n])
 
     def _score(self, tasks: Sequence[Task], betas: Schedule, steps: Sequence[int], how: Refinement) -> None:
         """Put the scores of `tasks` after `steps` into the store."""
         scenes = [task.scene for task in tasks]
         for states in trajectories(self._memoised, scenes, betas, how):
             n = states[0].step
-            if n in steps:
-                scores = torch.stack([task.score(state.output()) for task, state in zip(tasks, states, strict=True)])
+            if n not in steps:
+                continue
+            outputs = [state.output() for state in states]
+            for metric in (self.metric, *self.also):
+                scores = torch.stack([task.score(metric)(out) for task, out in zip(tasks, outputs, strict=True)])
                 for task, score in zip(tasks, scores.tolist(), strict=True):
-                    self.store.scores[self._key(task, betas, n, how)] = score
+                    self.store.scores[self._key(task, betas, n, metric, how)] = score
 
     def _count(self, asked: int, before: int) -> None:
         run = self._memoised.passes - before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -14,9 +14,17 @@ from schedopt.rules import RULES
 MAX_SHIFT_SECONDS = 0.5
 """Largest per-step time shift: that of Demucs' own shift trick."""
 
+AUTO = "auto"
+"""In study files: the output is chosen in every trial."""
+
+CHOSEN_FROM = ("mean", "last", "mixer", "mixer-bands")
+"""Outputs that `AUTO` stands for. The last one's passes serve all of them."""
+
 
 class RefinementOptions(BaseModel):
     """The options of a refinement. Strict: `true` is no number, and no number is infinite."""
+
+    takes_auto: ClassVar[bool] = False
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -33,6 +41,8 @@ class RefinementOptions(BaseModel):
     @field_validator("rule", "output")
     @classmethod
     def _is_known(cls, value: str, info: Any) -> str:
+        if cls.takes_auto and info.field_name == "output" and value == AUTO:
+            return value
         try:
             {"rule": RULES, "output": OUTPUTS}[info.field_name].find(value)  # type: ignore[attr-defined]
         except ScheduleError as error:

@@ -17,6 +17,7 @@ from schedopt.evaluation import Evaluator
 from schedopt.outputs import OUTPUTS
 from schedopt.refinement import Refinement
 from schedopt.rules import RULES
+from schedopt.search.mixing import products_of
 from schedopt.separators import Separator, devices
 from schedopt.separators.overlap_add import Batch, Cut, overlap_add
 from schedopt.store import Memoised, Store, _factors
@@ -51,6 +52,26 @@ def test_scores_are_those_of_the_cpu(kind: Kind, rule: str, output: str) -> None
     with mock.patch("schedopt.store._within", lambda device, budget: budget), there(kind) as separator:
         found = scores(separator)
     np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", DEVICES)
+@pytest.mark.parametrize("output", [name for name, output in OUTPUTS.items() if output.bands])
+def test_weights_are_fitted_and_applied_there(kind: Kind, output: str) -> None:
+    bands, steps, stems = OUTPUTS.find(output).bands, len(BETAS), 4
+    weights = tuple(tuple(0.1 * (k + j) for j in range(steps + 1 + stems)) for k in range(bands))
+    plain = Refinement("vocals", output=output, shift=True)
+    how = plain.model_copy(update={"weights": weights})
+    excerpts = [noise_excerpt(seed, 0.2) for seed in range(2)]
+
+    def found(separator: Separator) -> tuple[np.ndarray, np.ndarray]:
+        evaluator = Evaluator(separator, excerpts, plain, metric="snr", batch=2)
+        return evaluator.scores(BETAS, refinement=how), products_of(evaluator, BETAS, 1, bands).gram
+
+    expected = found(Separator.from_model(tiny_hdemucs(), device="cpu"))
+    with mock.patch("schedopt.store._within", lambda device, budget: budget), there(kind) as separator:
+        scores, gram = found(separator)
+    np.testing.assert_allclose(scores, expected[0], atol=1e-3)
+    np.testing.assert_allclose(gram, expected[1], rtol=1e-3, atol=1e-3 * float(np.abs(expected[1]).max()))
 
 
 @pytest.mark.parametrize("kind", DEVICES)

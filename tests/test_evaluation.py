@@ -112,7 +112,7 @@ def test_gains_weigh_the_mixture_and_the_reference() -> None:
     references = EXCERPTS[0].references
     weighted = references * references.new_tensor([1, 1, 1, 0.5])[:, None, None]
     assert (e.tasks[0].scene.mixture - weighted.sum(0)).abs().max() < 1e-6
-    assert float(e.tasks[0].score(weighted[3])) > 100
+    assert float(e.tasks[0].score("snr")(weighted[3])) > 100
 
 
 def test_the_output_is_what_was_scored() -> None:

@@ -56,7 +56,14 @@ STUDY: dict[str, Any] = {
         "sigma": 0.1,
     },
     "schedule": {"family": "linear", "resolution": 0.01, "space": {"start": [0.0, 0.5]}},
-    "search": {"sampler": "random", "pruner": "none", "metric": "sdr", "grid": 3, "pareto": False},
+    "search": {
+        "sampler": "random",
+        "pruner": "none",
+        "metric": "sdr",
+        "grid": 3,
+        "pareto": False,
+        "objectives": ["si_sir", "si_sar"],
+    },
     "store": {"memory": 1.0, "disk": 0.0, "folder": ""},
 }
 
@@ -83,6 +90,16 @@ SCHEDULE: dict[str, Any] = {
             "search": {"baseline": 1.0, "value": 2.0, "gain": 1.0, "excerpts": 4},
         },
         "all": {"rule": "resum", "betas": [1.0]},
+    },
+    "points": {
+        "clean": {
+            "vocals": {
+                "rule": "remix",
+                "betas": [0.9],
+                "objectives": {"si_sir": {"baseline": 1.0, "value": 2.0, "gain": 1.0, "excerpts": 4}},
+            },
+            "all": {"rule": "resum", "betas": [1.0]},
+        },
     },
     "versions": {"schedopt": "0.1.0"},
 }
@@ -225,9 +242,11 @@ def test_a_schedule_file_is_followed_or_refused_in_one_line(document: dict[str, 
 def check_tables(file: ScheduleFile) -> None:
     """The β tables are what their names say, and every schedule can be applied."""
     rows = [row.split(",") for row in as_csv(file).splitlines()[1:]]
-    for target, entry in file.schedules.items():
-        assert tuple(float(beta) for name, _, beta in rows if name == target) == entry.betas
-    assert len(rows) == sum(len(entry.betas) for entry in file.schedules.values())
+    tables = {(name,): entries for name, entries in file.points.items()} or {(): file.schedules}
+    for point, entries in tables.items():
+        for target, entry in entries.items():
+            assert tuple(float(row[-1]) for row in rows if tuple(row[:-2]) == (*point, target)) == entry.betas
+    assert len(rows) == sum(len(entry.betas) for entries in tables.values() for entry in entries.values())
     for stem, entry in file.entries().items():
         assert entry.refinement(stem).target == stem
         assert all(math.isfinite(value) for value in entry.params.values())

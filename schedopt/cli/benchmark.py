@@ -30,7 +30,7 @@ from schedopt.proof.reproduce import PUBLISHED, Reproduction
 from schedopt.proof.reproduce import reproduce as replay
 from schedopt.proof.sweep import MAX_GAIN, Sweep
 from schedopt.proof.sweep import sweep as run_sweep
-from schedopt.proof.tables import footnotes, headline, stem_table
+from schedopt.proof.tables import footnotes, headline, objectives_table, stem_table
 from schedopt.proof.verify import verify as check
 from schedopt.search.export import as_json as schedule_json
 
@@ -84,6 +84,7 @@ def _gains(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ..
 @click.option(
     "--ceilings", is_flag=True, help="Also the oracle and the greedy search (10 N passes), which need the stems."
 )
+@click.option("--point", metavar="NAME", help="Of files with points (clean, balanced, full): only this one.")
 @click.option("--tracks", type=click.IntRange(min=1), help="At most so many held-out tracks; default: all.")
 @click.option("--excerpt", type=Number(min=0.1, max=600), help="Seconds of an excerpt; default: whole tracks.")
 @click.option("--per-track", type=click.IntRange(1, 1000), help="Excerpts a track; default: the search's.")
@@ -112,6 +113,7 @@ def benchmark(
     against: tuple[Rival, ...],
     storage: str | None,
     ceilings: bool,
+    point: str | None,
     tracks: int | None,
     excerpt: float | None,
     per_track: int | None,
@@ -131,11 +133,14 @@ def benchmark(
     Always in float32. Scores are dB: SDR (BSS Eval v3), SI-SDR and SNR, of whole tracks by default, mean over tracks.
     Gains are paired by track, with a 95 % bootstrap interval over tracks and p, both corrected for the number of
     schedules. A schedule is better only if the metric that it was searched in rises and neither SI-SDR nor SNR falls.
-    FILE is what `schedopt run` or `schedopt export` wrote, or the name of a preset.
+    FILE is what `schedopt run` or `schedopt export` wrote, or the name of a preset. Each point of a bleed dial is
+    compared, in the two metrics of its search too.
     """
     _show.show_notes()
     if write and any(is_preset(path) for path in files):
         raise click.UsageError("--write: a preset belongs to the package; export a schedule file of your own")
+    if write and point is not None:
+        raise click.UsageError("--write and --point: the scores of all points are written, or none; leave out --point")
     options = Options(
         source=source,
         tracks=tracks,
@@ -150,7 +155,7 @@ def benchmark(
         metrics=metrics,
         seed=seed,
     )
-    loaded = {path: open_schedule(path) for path in files}
+    loaded = {path: open_schedule(path, point) for path in files}
     for wanted in (*([] if output is None else [output]), *(map(Path, files) if write else ())):
         check_writable(wanted)
     result = document(run_benchmark(loaded, options, _count("excerpt")))
@@ -201,6 +206,9 @@ def _print_benchmark(file: BenchmarkFile) -> None:
     for scope in file.scopes:
         click.echo()
         _show.print_table(*stem_table(file, scope))
+        if file.objectives:
+            click.echo()
+            _show.print_table(*objectives_table(file, scope))
     click.echo()
     for line in (*file.sentences, *footnotes(file)):
         click.echo(line)

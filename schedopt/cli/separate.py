@@ -14,12 +14,13 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from schedopt.cli import _show
 from schedopt.cli._paths import PATH, WORD, Number
 from schedopt.errors import shown
-from schedopt.files.presets import open_schedule
+from schedopt.files.presets import open_schedule, preset_names
 from schedopt.files.schedule_file import SEGMENT_RANGE, Entry, check_separator
 from schedopt.separators import list_models
 from schedopt.songs import Encoding, Options, Position, Result, Template, count_passes, find_songs, separate_songs
 from schedopt.songs.batch import OtherMethod
 from schedopt.songs.naming import DEFAULT
+from schedopt.songs.quality import COVERAGE, Quality
 from schedopt.songs.schedule import load_separator_of
 from schedopt.songs.writing import BITRATES, Bits, Clip
 
@@ -39,7 +40,10 @@ TOY_NOTE = (
     "--schedule",
     "schedule_name",
     metavar="FILE",
-    help="Schedule file, or the name of a preset (demo). Without it every stem comes from the plain pass.",
+    help=f"Schedule file, or a preset ({', '.join(preset_names())}). Without it every stem comes from the plain pass.",
+)
+@click.option(
+    "--point", metavar="NAME", help="Of a schedule with points: clean (least bleed), balanced (default) or full."
 )
 @click.option("-o", "--out", type=PATH, default=Path("separated"), show_default=True, help="Folder of the results.")
 @click.option("-n", "--name", "model", type=WORD, help=f"Model; default: the schedule's, without one {MODEL}.")
@@ -92,11 +96,17 @@ TOY_NOTE = (
     "-j", "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Songs at once, on a CPU alone."
 )
 @click.option("--overwrite", is_flag=True, help="Separate again what has a result already.")
+@click.option(
+    "--quality",
+    is_flag=True,
+    help="Also estimate each stem's SI-SDR without its true stem, from a second separation: twice the cost.",
+)
 @click.option("--trust-pickle", is_flag=True, help="Load .th weights: unpickling them runs their code.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")
 def separate(
     songs: tuple[Path, ...],
     schedule_name: str | None,
+    point: str | None,
     out: Path,
     model: str | None,
     signature: str | None,
@@ -119,6 +129,7 @@ def separate(
     downmix: bool,
     jobs: int,
     overwrite: bool,
+    quality: bool,
     trust_pickle: bool,
     as_json: bool,
 ) -> int:
@@ -131,6 +142,10 @@ def separate(
     is separated, about 0.3 GB of disk a minute are used in OUT. Stems that are there already, from the same song with
     the same settings, are not separated again; those of another song are not replaced without --overwrite. A song that
     cannot be separated does not stop the others: it is named at the end, and the exit code is 1.
+
+    --quality mixes the estimates anew, moved in time against one another, separates that too, and compares: the SI-SDR
+    of the second estimates against the first is the self-remix score. For models and schedules that were calibrated
+    (python -m benchmarks.quality) the true SI-SDR is estimated from it with an interval, for others it stands alone.
     """
     _show.show_notes()
     if list_models:
@@ -140,7 +155,9 @@ def separate(
     encoding = _encoding(flac, mp3, int24, float32, clip_mode, int(mp3_bitrate))
     if no_split and segment is not None:
         raise click.UsageError("--no-split and --segment: choose one")
-    file = None if schedule_name is None else open_schedule(schedule_name)
+    if point is not None and schedule_name is None:
+        raise click.UsageError("--point: name the schedule whose point it is with --schedule")
+    file = None if schedule_name is None else open_schedule(schedule_name, point)
     if file is not None and file.model.model == TOY and model in (None, TOY):
         click.echo(f"note: {TOY_NOTE}", err=True)
     found = find_songs(songs)
@@ -165,10 +182,11 @@ def separate(
         other_method=other_method,
         overwrite=overwrite,
         downmix=downmix,
+        quality=quality,
     )
     stems = [stem for stem in separator.stems if two_stems in (None, stem) or other_method == "add"]
     results: list[Result] = []
-    with _Bar(options.entries, stems) as bar:
+    with _Bar(options.entries, stems, rounds=2 if quality else 1) as bar:
         jobs = jobs if separator.device.type == "cpu" else 1
         for result in separate_songs(found, separator, options, bar.on_position, jobs=jobs):
             results.append(result)
@@ -223,6 +241,7 @@ def _end(results: Sequence[Result], *, as_json: bool) -> int:
         rows = [
             {"song": str(r.song), "state": r.state, "files": [str(file) for file in r.files]}
             | ({"error": r.error} if r.error else {})
+            | ({"quality": {stem: q.document() for stem, q in r.quality.items()}} if r.quality else {})
             for r in results
         ]
         _show.print_json({"songs": rows})
@@ -236,7 +255,8 @@ def _end(results: Sequence[Result], *, as_json: bool) -> int:
 class _Bar:
     """A bar for each song at work; without a terminal nothing but the line that each song ends with."""
 
-    def __init__(self, entries: Mapping[str, Entry], stems: Sequence[str]) -> None:
+    def __init__(self, entries: Mapping[str, Entry], stems: Sequence[str], rounds: int = 1) -> None:
+        """`rounds`: how often a song's steps are gone through."""
         console = Console(stderr=True)
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
@@ -252,6 +272,8 @@ class _Bar:
         steps += [(stem, n) for stem in stems if stem in entries for n in range(1, len(entries[stem].betas) + 1)]
         self._order = {step: index for index, step in enumerate(steps)}
         assert len(steps) == count_passes(entries, stems)
+        self._rounds = rounds
+        self._at: dict[Path, tuple[int, int]] = {}  # the round and the step of each song
         self._tasks: dict[Path, TaskID] = {}
         self._lock = threading.Lock()
 
@@ -263,11 +285,17 @@ class _Bar:
 
     def on_position(self, song: Path, position: Position, samples: int) -> None:
         """Called in the songs' threads."""
+        step = self._order[position.target, position.step]
         with self._lock:
             if song not in self._tasks:
                 self.bars.start()
-                self._tasks[song] = self.bars.add_task(shown(song.name)[:40], total=len(self._order) * samples, note="")
-        done = self._order[position.target, position.step] * samples + position.samples
+                total = self._rounds * len(self._order) * samples
+                self._tasks[song] = self.bars.add_task(shown(song.name)[:40], total=total, note="")
+                self._at[song] = 0, 0
+            turn, last = self._at[song]
+            turn += step < last
+            self._at[song] = turn, step
+        done = (turn * len(self._order) + step) * samples + position.samples
         note = "plain pass" if position.target is None else f"{position.target}, step {position.step}"
         self.bars.update(self._tasks[song], completed=done, note=note)
 
@@ -280,5 +308,16 @@ class _Bar:
                 where = shown(result.files[0].parent)
                 more = " (there already; --overwrite separates it again)" if result.state == "there" else ""
                 click.echo(f"{shown(result.song)} → {where}{more}")
+                if result.quality:
+                    _print_quality(result.quality)
             if self._tasks:
                 self.bars.start()
+
+
+def _print_quality(found: Mapping[str, Quality]) -> None:
+    rows = []
+    for stem, one in found.items():
+        score, value = (f"{dB:.1f} dB" if dB is not None else "–" for dB in (one.self_remix, one.si_sdr))
+        interval = "–" if one.interval is None else f"{one.interval[0]:.1f} … {one.interval[1]:.1f} dB"
+        rows.append((stem, score, value, interval, one.note))
+    _show.print_table(("quality", "self-remix", "SI-SDR", f"{COVERAGE:.0%} interval", "note"), rows)

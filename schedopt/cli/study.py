@@ -23,6 +23,7 @@ from schedopt.search.study import Summary, study_name, summarize
 from schedopt.search.watcher import PLAIN_EVERY, ProgressBars, db, not_selected
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown
+from schedopt.view.trials import dial_table
 from schedopt.workers.run import grid_used_up
 from schedopt.workers.run import run as run_study
 
@@ -149,6 +150,8 @@ def _print_summary(summary: Summary, trials: int) -> None:
     ]
     for name, value in rows:
         click.echo(f"  {name:<38} {value}")
+    if summary.dial:
+        _show.print_table(*dial_table(summary.dial), title="less bleed against fewer artifacts")
     if summary.front:
         _show.print_table(
             ("passes", "score", "gain", "β"),

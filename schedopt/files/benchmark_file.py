@@ -121,6 +121,7 @@ class MethodRecord(Section):
     kind: Kind
     needs_references: bool
     file: Text | None = None
+    point: Text | None = None
     stems: Annotated[dict[Text, StemScores], Field(min_length=1)]
 
 
@@ -148,7 +149,10 @@ class Model(Section):
 
 
 class Measured(Section):
-    """What a benchmark measured; `metric`, one of `CORE`, is the study's, which the verdicts are about."""
+    """What a benchmark measured; `metric`, one of `CORE`, is the study's, which the verdicts are about.
+
+    `objectives`: the metrics of a search of two; methods are compared in them too.
+    """
 
     format: int
     kind: Literal["schedopt benchmark"]
@@ -157,11 +161,17 @@ class Measured(Section):
     data: HeldOutMusic
     metric: Literal["sdr", "si_sdr", "snr"]
     metrics: Annotated[tuple[Text, ...], Field(min_length=1)]
+    objectives: tuple[Text, ...] = ()
     seed: int = Field(ge=0)
     passes: dict[Text, int]
     seconds_per_pass: Number
     methods: Annotated[tuple[MethodRecord, ...], Field(min_length=1)]
     versions: dict[Text, Text]
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Metrics that methods are compared in."""
+        return tuple(dict.fromkeys((*CORE, *self.objectives)))
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -190,6 +200,13 @@ class Measured(Section):
                     raise ValueError(f"{method.name}, {stem}: tracks are not scored in {', '.join(self.metrics)}")
         if any(part.by_step().shape[1] != 1 for part in self.methods[0].stems.values()):
             raise ValueError("the plain pass has more than one step")
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_are_scored(self) -> Measured:
+        missing = [name for name in self.objectives if name not in self.metrics]
+        if missing:
+            raise ValueError(f"{missing[0]} is an objective, but not among the metrics")
         return self
 
     @model_validator(mode="after")

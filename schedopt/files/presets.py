@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from schedopt.errors import ScheduleError
+from schedopt.errors import ScheduleError, shown
 from schedopt.files.schedule_file import SUFFIX, ScheduleFile, load_schedule_file
 
 FOLDER = resources.files("schedopt.files") / "presets"
@@ -21,12 +21,17 @@ def is_preset(name: Path | str) -> bool:
     return str(name) in preset_names()
 
 
-def open_schedule(name: Path | str) -> ScheduleFile:
-    """The preset or the schedule file of this name.
+def open_schedule(name: Path | str, point: str | None = None) -> ScheduleFile:
+    """The preset or the schedule file of this name, at one of its points if it is to be.
 
     Raises:
-        ScheduleError: there is neither, or it cannot be followed; one line with the file and the field.
+        ScheduleError: there is neither, or it cannot be followed, or has no such point; one line with the file and the
+            field.
     """
+    return _opened(name).at(point, shown(name))
+
+
+def _opened(name: Path | str) -> ScheduleFile:
     if is_preset(name):
         with resources.as_file(FOLDER / f"{name}{SUFFIX}") as path:
             return load_schedule_file(path)

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from schedopt.errors import ScheduleError, shown
-from schedopt.files.explain import explain
+from schedopt.files.explain import explain, nearest
 from schedopt.files.reading import read_bytes
 from schedopt.outputs import OUTPUTS, Weights
 from schedopt.outputs.mixer import check_weights
@@ -33,7 +33,7 @@ from schedopt.types import STEMS
 
 FORMAT = 3
 READABLE = (1, 2, 3)
-"""1 had no segment, normalisation and held-out scores, 2 no weights: a file of either is one of 3 without them."""
+"""1 had no segment, normalisation and held-out scores, 2 neither weights nor points: both are files of 3 without these."""
 
 KIND = "schedopt schedule"
 SUFFIX = ".schedule.json"
@@ -53,6 +53,7 @@ NO_OTHER_KEYS: dict[str, Any] = {"additionalProperties": False}
 StemName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^/\\\x00-\x1f\x7f]+$")]
 Gain = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+PointName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,40}$")]
 Seconds = Annotated[float, Field(ge=SEGMENT_RANGE[0], le=SEGMENT_RANGE[1], allow_inf_nan=False)]
 
 
@@ -120,6 +121,9 @@ class HeldOutScore(FrozenModel):
     over_one_pass: Gain95
     over_shift_trick: Gain95 | None = Field(None, description="at as many passes")
     measured: Text | None = None
+    objectives: dict[Text, Gain95] = Field(
+        default_factory=dict, description="over one pass in the metrics of a search of two, by metric"
+    )
 
 
 class Entry(SeededOptions, FrozenModel):
@@ -146,6 +150,9 @@ class Entry(SeededOptions, FrozenModel):
     trial: int | None = Field(None, ge=0)
     metric: Literal["sdr", "si_sdr", "snr"] = "sdr"
     search: SearchScore | None = None
+    objectives: dict[Text, SearchScore] = Field(
+        default_factory=dict, description="of a search of two metrics: both scores, the first is that of bleed"
+    )
     held_out: HeldOutScore | None = Field(None, description="written by `schedopt benchmark --write`")
 
     @field_validator("rule")
@@ -194,6 +201,11 @@ class ScheduleFile(FrozenModel):
     schedules: dict[StemName, Entry] = Field(
         min_length=1, description="by stem, or `all`", json_schema_extra=NO_OTHER_KEYS
     )
+    points: dict[PointName, dict[StemName, Entry]] = Field(
+        default_factory=dict,
+        description="named schedules of the targets to choose from; `schedules` is one of them (balanced)",
+        json_schema_extra=NO_OTHER_KEYS,
+    )
     versions: dict[Text, Text] = Field(default_factory=dict)
 
     @field_validator("format")
@@ -209,6 +221,29 @@ class ScheduleFile(FrozenModel):
         if value != KIND:
             raise ValueError(f"a schedule file says {KIND!r} here, so this is something else")
         return value
+
+    @model_validator(mode="after")
+    def _points_are_of_its_targets(self) -> ScheduleFile:
+        for name, entries in self.points.items():
+            if entries.keys() != self.schedules.keys():
+                raise ValueError(f"point {name} has not the targets of the schedules ({', '.join(self.schedules)})")
+        return self
+
+    def at(self, point: str | None, where: str) -> ScheduleFile:
+        """The file with the schedules of one of its `points` in place of its own; as it is for None.
+
+        Args:
+            where: names the file.
+
+        Raises:
+            ScheduleError: it has no such point; the message names the nearest one.
+        """
+        if point is None:
+            return self
+        if point not in self.points:
+            there = f"there are {', '.join(self.points)}" if self.points else "it has none: it is no bleed dial"
+            raise ScheduleError(f"{where}: there is no point {shown(point)!r}{nearest(point, self.points)}; {there}")
+        return self.model_copy(update={"schedules": self.points[point], "points": {}})
 
     def entries(self, stems: Sequence[str] = STEMS) -> dict[str, Entry]:
         """The schedule of each of `stems` that has one; a stem's own goes before the shared one."""

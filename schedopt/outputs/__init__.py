@@ -1,9 +1,9 @@
 """Outputs: how the estimates of steps 0 … n make the estimate that the user gets after step n.
 
-An output is a running sum over steps, so that a long song needs few arrays for it, whatever N is. `add` puts step n into
-the sum, `finish` makes the estimate of it. Both see a `Step`: the estimates of all stems, the residual and the mixture
-over a block of samples, so that long songs are processed block by block. After step 0 the estimate is always that of the
-plain pass.
+An output is a running sum over steps, so that a long song needs few arrays for it, whatever N is. `add` puts step n
+into the sum, `finish` makes the estimate of it. Both see a `Step`: the estimates of all stems, the residual and the
+mixture over a block of samples, so that long songs are processed block by block. After step 0 the estimate is always
+that of the plain pass.
 
 To add one: write the two functions and add one line to `OUTPUTS`, or call `register_output`.
 """
@@ -26,9 +26,9 @@ OUTPUTS: Registry[Output] = Registry("output", "schedopt.outputs", ScheduleError
     "mixer-bands": MIXER_BANDS,
     "wiener": WIENER,
 })  # fmt: skip
-"""`last`: the estimate of step n. `mean`: (x̂_0 + … + x̂_n)/(n + 1), with β = 0 and shifts Demucs' shift trick. `mixer`,
-`mixer-bands`: weights for the estimates of all steps and stems and the residual, fitted by the study. `wiener`: the mixture
-through a Wiener filter made of the mean estimates of all stems."""
+"""`last`: the estimate of step n. `mean`: (x̂_0 + … + x̂_n)/(n + 1), with β = 0 and shifts Demucs' shift trick.
+`mixer`, `mixer-bands`: weights for the estimates of all steps and stems and the residual, fitted by the study.
+`wiener`: the mixture through a Wiener filter made of the mean estimates of all stems."""
 
 
 def register_output(output: Output) -> Output:

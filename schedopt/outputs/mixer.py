@@ -1,13 +1,14 @@
 """The mixer: a weighted sum of all that the passes left, with weights that a study fits in closed form.
 
-With the target k, its estimates x̂_n, the means ŝ_j over steps 0 … N of the other stems' estimates and r of the residuals:
+With the target k, its estimates x̂_n, the means ŝ_j over steps 0 … N of the other stems' estimates and r of the
+residuals:
 
     x̂ = Σ_n a_n·x̂_n + Σ_{j≠k} b_j·ŝ_j + c·r
 
 `mixer-bands` has its own weights in each frequency band. A row of weights is a_0 … a_N, the b_j in the order of the
-model's stems, and c. a_n = 1/(N+1), b_j = 0 and c = the share of the residual make the output `mean`, which is also what
-there is without weights, and after the steps before the N-th. Every estimate holds its input's mean, which no weight
-scales: x̂ holds the mean of these means once.
+model's stems, and c. a_n = 1/(N+1), b_j = 0 and c = the share of the residual make the output `mean`, which is also
+what there is without weights, and after the steps before the N-th. Every estimate holds its input's mean, which no
+weight scales: x̂ holds the mean of these means once.
 
 `schedopt.search.mixing` fits the weights. Source: the mixer of KUIELab's mdx-net (arXiv 2111.12203, section 3.4), a
 1 × 1 convolution over all estimates and the mixture, trained by gradient descent there.

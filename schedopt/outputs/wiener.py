@@ -5,9 +5,9 @@ covariance R_j(f) is that of the same over a window of frames; the output is the
 
     x̂ = v_k·R_k·(Σ_j v_j·R_j)⁻¹·y          in every bin of the short-time Fourier transform
 
-Source: Nugraha, Liutkus, Vincent, "Multichannel audio source separation with deep neural networks" (IEEE/ACM TASLP 2016),
-one iteration, as norbert and Open-Unmix have it. Windows begin at multiples of `WINDOW` frames of the song, so that a song is
-filtered the same in blocks. More than two channels are filtered one by one.
+Source: Nugraha, Liutkus, Vincent, "Multichannel audio source separation with deep neural networks" (IEEE/ACM TASLP
+2016), one iteration, as norbert and Open-Unmix have it. Windows begin at multiples of `WINDOW` frames of the song, so
+that a song is filtered the same in blocks. More than two channels are filtered one by one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def _finish(total: Tensor, step: Step) -> Tensor:
     window = torch.hann_window(FFT, device=signals.device)
     spectra = torch.stft(
         signals.flatten(0, 1), FFT, HOP, window=window, center=True, pad_mode="constant", return_complex=True
-    ).unflatten(0, signals.shape[:2])  # (stems + 1, channels, frequencies, frames)
+    )
+    spectra = spectra.reshape(*signals.shape[:2], *spectra.shape[1:])  # (stems + 1, channels, frequencies, frames)
     first, frames = step.start // HOP, spectra.shape[-1]
     parts = []
     begin = 0

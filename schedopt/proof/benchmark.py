@@ -83,7 +83,8 @@ class ExcerptScores:
 class Benchmark:
     """What was measured. `scores` holds every score by (method's name, stem), in the order of the excerpts.
 
-    `metric` is that of the searches; `metrics` are all that were scored, it first.
+    `metric` is that of the searches; `objectives` those of searches of two metrics; `metrics` are all that were scored,
+    `metric` first.
     """
 
     music: Music
@@ -94,6 +95,7 @@ class Benchmark:
     methods: Sequence[Method]
     excerpts: list[Excerpt]
     options: Options
+    objectives: tuple[str, ...] = ()
     scores: dict[tuple[str, str], list[ExcerptScores]] = field(default_factory=dict)
     passes: Passes = field(default_factory=Passes)
     seconds: float = 0.0
@@ -106,7 +108,7 @@ class Benchmark:
     @property
     def metrics(self) -> tuple[str, ...]:
         """All that are scored, without repetition."""
-        return tuple(dict.fromkeys((self.metric, *CORE, *self.options.metrics)))
+        return tuple(dict.fromkeys((self.metric, *CORE, *self.objectives, *self.options.metrics)))
 
     @property
     def left_out(self) -> dict[str, list[str]]:
@@ -148,8 +150,8 @@ def benchmark(
     _note_gains(files)
     tracks = load_tracks(music.source, "held-out", options.tracks, mapping=music.stems, stems=separator.stems)
     needed, optional = stems_to_cut(separator, tracks)
-    overlap = next(iter(files.values())).model.overlap
-    result = Benchmark(music, separator.name, separator.weights, overlap, metric, methods, [], options)
+    overlap, objectives = next(iter(files.values())).model.overlap, _objectives(files)
+    result = Benchmark(music, separator.name, separator.weights, overlap, metric, methods, [], options, objectives)
     for count, track in enumerate(tracks):
         if on_track is not None:
             on_track(count, len(tracks))
@@ -269,6 +271,15 @@ def _metric(files: Mapping[str, ScheduleFile]) -> str:
     if len(metrics) > 1:
         raise ScheduleError(f"the schedules were searched in {' and '.join(metrics)}; benchmark them one by one")
     return metrics[0]
+
+
+def _objectives(files: Mapping[str, ScheduleFile]) -> tuple[str, ...]:
+    """The metrics of the searches of two, each once."""
+    entries = [entry for file in files.values() for entry in file.entries().values()]
+    names = tuple(dict.fromkeys(name for entry in entries for name in entry.objectives))
+    for name in names:
+        METRICS.find(name)
+    return names
 
 
 def _music(files: Mapping[str, ScheduleFile], options: Options) -> Music:

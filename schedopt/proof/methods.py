@@ -51,12 +51,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Method:
-    """One line of the benchmark's table: settings by stem. `file` is the schedule file's path, for kind `schedule`."""
+    """One line of the benchmark's table: settings by stem.
+
+    `file` is the schedule file's path, for kind `schedule`; `point` that of the file's points which this is.
+    """
 
     name: str
     kind: Kind
     settings: Mapping[str, Setting]
     file: str | None = None
+    point: str | None = None
 
     @property
     def needs_references(self) -> bool:
@@ -82,12 +86,14 @@ def compared(
 ) -> list[Method]:
     """The baseline, the schedules of `files` (by path), their rivals with as many steps, and the ceilings if asked for.
 
+    Each point of a file that has some is a schedule of its own.
+
     `families`: the methods of the kind `family`.
 
     Raises:
         ScheduleError: two files that cannot be told apart by name.
     """
-    schedules = [_of_file(name, path, files[path]) for path, name in _names(list(files)).items()]
+    schedules = [method for path, name in _names(list(files)).items() for method in _of_file(name, path, files[path])]
     stems = {stem: None for method in schedules for stem in method.settings}
     baseline = Method(BASELINE, "baseline", {stem: Setting(Refinement(stem), ()) for stem in stems})
     wanted: list[Kind] = [*(kind for kind in RIVALS if kind in against), *(CEILINGS if ceilings else ())]
@@ -108,9 +114,12 @@ def shift_trick_name(steps: int) -> str:
     return f"shift trick, {steps + 1} passes"
 
 
-def _of_file(name: str, path: str, file: ScheduleFile) -> Method:
-    settings = {stem: _setting(stem, entry) for stem, entry in file.entries().items()}
-    return Method(name, "schedule", settings, path)
+def _of_file(name: str, path: str, file: ScheduleFile) -> Iterator[Method]:
+    """A method, or one for each of the file's points."""
+    for point in file.points or (None,):
+        entries = file.at(point, path).entries()
+        settings = {stem: _setting(stem, entry) for stem, entry in entries.items()}
+        yield Method(name if point is None else f"{name}, {point}", "schedule", settings, path, point)
 
 
 def _setting(stem: str, entry: Entry) -> Setting:

@@ -37,7 +37,7 @@ def stem_table(file: BenchmarkFile, scope: str) -> Table:
     """Every method for a stem (or `ALL`)."""
     rows = [row for row in file.findings if row.stem == scope]
     with_shift = any("shift" in row.versus for row in rows)
-    others = [metric for metric in file.metrics if metric != file.metric]
+    others = [metric for metric in file.metrics if metric not in (file.metric, *file.objectives)]
     head = [scope, "passes", "s", title(file.metric), "median", *map(title, others)]
     head += ["gain over one pass", "p", "won/lost", *["gain over shift trick"] * with_shift]
     lines = []
@@ -49,6 +49,21 @@ def stem_table(file: BenchmarkFile, scope: str) -> Table:
         line += [*_gain(row.versus.get("baseline", {}).get(file.metric))]
         line += [_gain(row.versus.get("shift", {}).get(file.metric))[0]] * with_shift
         lines.append(line)
+    return head, lines
+
+
+def objectives_table(file: BenchmarkFile, scope: str) -> Table:
+    """Every method for a stem (or `ALL`) in the metrics of a search of two: level, gain over one pass, interval."""
+    head = [scope, "passes"]
+    for name in file.objectives:
+        head += [title(name), "gain over one pass"]
+    lines = []
+    for row in file.findings:
+        if row.stem == scope:
+            line = [row.method + " (needs the references)" * row.needs_references, str(row.passes)]
+            for name in file.objectives:
+                line += [_average(row, name), _gain(row.versus.get("baseline", {}).get(name))[0]]
+            lines.append(line)
     return head, lines
 
 

@@ -67,7 +67,7 @@ def _conclusions(file: BenchmarkFile) -> Iterator[str]:
         for field, was, now in _differing("", stored, row.model_dump(mode="json")):
             yield f"findings of {row.method}, {row.stem}: {field} is {_shown(was)}, the scores give {_shown(now)}"
     yield from (f"findings of {method}, {stem}: follow from no scores" for method, stem in kept)
-    if list(file.sentences) != sentences(again, file.metric):
+    if list(file.sentences) != sentences(again, file.metric, file.objectives):
         yield "sentences: not those that follow from the scores"
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from schedopt.config import StudyConfig
 from schedopt.evaluation import Evaluator
-from schedopt.outputs import Weights
+from schedopt.refinement import Refinement
 from schedopt.schedules import Schedule
 from schedopt.search.artifacts import ArtifactStore, artifact_folder, artifact_store
 
@@ -50,25 +50,27 @@ class AudioKeeper:
         store = None if folder is None else _store(folder, logging.INFO)
         return None if store is None else cls(evaluator, store, config.store.audio)
 
-    def __call__(self, trial: optuna.Trial, betas: Schedule, weights: Mapping[str, Weights] | None = None) -> None:
-        """Keep what `betas` (cut to the steps that count) makes of the excerpt, with a mixer's `weights` by target.
+    def __call__(self, trial: optuna.Trial, betas: Schedule, refinement: Refinement | None = None) -> None:
+        """Keep what `betas` (cut to the steps that count) makes of the excerpt.
+
+        `refinement`: in place of the evaluator's.
 
         Costs no pass while the store holds the trajectory, else at most N+1, counted.
         """
         if not self._usable:
             return
         try:
-            self._upload(trial, self.pieces(betas, weights))
+            self._upload(trial, self.pieces(betas, refinement))
         except Exception as error:
             self._usable = False
             log.warning("%s: no audio is kept from now on: %s", self.store.folder, " ".join(str(error).split()))
 
-    def pieces(self, betas: Schedule, weights: Mapping[str, Weights] | None = None) -> dict[str, Tensor]:
+    def pieces(self, betas: Schedule, refinement: Refinement | None = None) -> dict[str, Tensor]:
         """Name → (channels, samples), all with one gain such that none exceeds full scale."""
         task, target = self.evaluator.tasks[0], self.evaluator.refinement.target
         reference = self.evaluator.gains.get(target, 1.0) * task.excerpt.references[task.excerpt.stems.index(target)]
-        how = self.evaluator.refinement.model_copy(update={"weights": (weights or {}).get(target)})
-        estimates = [s.output() for s in self.evaluator.states(betas, 0, refinement=how, again=True)]
+        states = self.evaluator.states(betas, 0, refinement=refinement, again=True)
+        estimates = [state.output() for state in states]
         found = {
             "1-mixture": task.scene.mixture,
             "2-one-pass": estimates[0],

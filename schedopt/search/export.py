@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 from pydantic import BaseModel, ValidationError
 
 from schedopt.config import StudyConfig
@@ -28,8 +29,13 @@ from schedopt.files.schedule_file import (
 from schedopt.files.writing import json_text
 from schedopt.outputs import OUTPUTS
 from schedopt.rules import rule
-from schedopt.search.study import study_name, summarize
+from schedopt.search.dial import POINTS
+from schedopt.search.study import dial_points, search_of, selected_trial, study_name, weights_of
+from schedopt.search_options import criteria, dial
 from schedopt.storage.urls import shown, sqlite_file
+
+VERDICTS: tuple[Literal["sdr", "si_sdr", "snr"], ...] = ("sdr", "si_sdr", "snr")
+"""Metrics that a benchmark's verdict can be about."""
 
 REFINEMENT_KEYS = ("rule", "shift", "output", "residual", "peak_guard", "sigma")
 
@@ -84,6 +90,10 @@ def _file_of(studies: Mapping[str, optuna.Study], url: str, name: str) -> Schedu
             ),
             data=SearchedData(**_known(stored["data"], SearchedData)),
             schedules={target: entry_of(study, url) for target, study in studies.items()},
+            points={
+                point: {target: entry_of(study, url, point) for target, study in studies.items()}
+                for point in (POINTS if dial(stored["search"]) else ())
+            },
             versions=attrs["versions"],
         )
     except ValidationError as error:
@@ -110,40 +120,54 @@ def load_study(storage: BaseStorage, name: str, url: str) -> optuna.Study:
         raise StudyError(f"{shown(url)}: there is no study {name!r} (there: {there}); run it first") from None
 
 
-def entry_of(study: optuna.Study, url: str) -> Entry:
-    """The selected schedule of a study of ours in the storage behind `url`.
+def entry_of(study: optuna.Study, url: str, point: str | None = None) -> Entry:
+    """The selected schedule of a study of ours in the storage behind `url`, or that of a `point` of its dial.
 
     Raises:
         StudyError: it has no complete trial yet.
         ValidationError: it is no schedule that can be exported.
     """
-    selected = summarize(study, "").selected
-    if selected is None:
+    trials = study.get_trials(deepcopy=False)
+    trial = selected_trial(study, trials) if point is None else dial_points(study, trials).get(point)
+    if trial is None:
         raise StudyError(f"study {study.study_name}: it has no complete trial yet, so nothing to export")
-    stored = study.user_attrs["config"]
+    stored, metrics = study.user_attrs["config"], criteria(search_of(study))
+    scores = _scores(study, trial)
+    two = dial(search_of(study)) is not None
+    weights = weights_of(trial)
     options = {key: stored["refinement"][key] for key in REFINEMENT_KEYS if key in stored["refinement"]}
-    if OUTPUTS.find(options.get("output", "last")).bands and not selected.weights:
+    output = trial.user_attrs.get("output")
+    if output is not None:
+        options["output"] = output
+    if OUTPUTS.find(options.get("output", "last")).bands and not weights:
         options["output"] = "mean"  # the same, but a pass need not estimate all stems
     return Entry(
         **options,
-        weights=selected.weights,
+        weights=weights,
         seed=stored["study"]["seed"],
         family=stored["schedule"]["family"],
-        params=selected.params,
-        steps=len(selected.betas),
-        betas=selected.betas,
+        params=trial.params,
+        steps=len(trial.user_attrs["betas"]),
+        betas=tuple(trial.user_attrs["betas"]),
         gains=stored["data"]["gains"],
         study=study.study_name,
         storage=shown(url),
-        trial=selected.number,
-        metric=stored["search"]["metric"],
-        search=SearchScore(
-            baseline=study.user_attrs["baseline"]["value"],
-            value=selected.value,
-            gain=selected.gain,
-            excerpts=len(study.user_attrs["excerpts"]),
-        ),
+        trial=trial.number,
+        metric=next((name for one in metrics for name in VERDICTS if name == one), stored["search"]["metric"]),
+        search=None if two and metrics[0] not in VERDICTS else scores[0],
+        objectives=dict(zip(metrics, scores, strict=True)) if two else {},
     )
+
+
+def _scores(study: optuna.Study, trial: FrozenTrial) -> list[SearchScore]:
+    """What the trial was worth on the search excerpts: in the study's metric, and in the second one of two."""
+    excerpts, pairs = len(study.user_attrs["excerpts"]), [(study.user_attrs["baseline"], trial.user_attrs)]
+    if "other" in trial.user_attrs:
+        pairs.append((study.user_attrs["baseline"]["other"], trial.user_attrs["other"]))
+    return [
+        SearchScore(baseline=baseline["value"], value=value, gain=attrs["gain"], excerpts=excerpts)
+        for (baseline, attrs), value in zip(pairs, trial.values, strict=False)
+    ]
 
 
 def with_known_scores(file: ScheduleFile, path: Path) -> ScheduleFile:
@@ -154,19 +178,27 @@ def with_known_scores(file: ScheduleFile, path: Path) -> ScheduleFile:
         return file
     if before.model.weights != file.model.weights:
         return file
-    known = {
-        target: before.schedules[target]
-        for target, entry in file.schedules.items()
-        if target in before.schedules and before.schedules[target].model_copy(update={"held_out": None}) == entry
+    points = {name: _known_ones(entries, before.points.get(name, {})) for name, entries in file.points.items()}
+    return file.model_copy(update={"schedules": _known_ones(file.schedules, before.schedules), "points": points})
+
+
+def _known_ones(entries: Mapping[str, Entry], before: Mapping[str, Entry]) -> dict[str, Entry]:
+    """`entries` by target, each replaced by that of `before` where this differs by its held-out score alone."""
+    return {
+        target: before[target]
+        if target in before and before[target].model_copy(update={"held_out": None}) == entry
+        else entry
+        for target, entry in entries.items()
     }
-    return file.model_copy(update={"schedules": {**file.schedules, **known}})
 
 
 def as_csv(file: ScheduleFile) -> str:
-    """The β table: one line a target and step."""
-    rows = ["target,step,beta"]
-    for target, entry in file.schedules.items():
-        rows += [f"{target},{n},{beta}" for n, beta in enumerate(entry.betas, 1)]
+    """The β table: one line a target and step, and point of a dial."""
+    rows = ["point,target,step,beta" if file.points else "target,step,beta"]
+    tables = {f"{name},": entries for name, entries in file.points.items()} or {"": file.schedules}
+    for point, entries in tables.items():
+        for target, entry in entries.items():
+            rows += [f"{point}{target},{n},{beta}" for n, beta in enumerate(entry.betas, 1)]
     return "\n".join(rows) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Weights of the mixers (`schedopt.outputs.mixer`) in closed form, and what they are worth on tracks they were not fitted on.
+"""Weights of the mixers (`schedopt.outputs.mixer`) in closed form, and their worth on tracks that are left out.
 
 With f_i what the passes of an excerpt left (the target's estimate of each step, the means of the other stems' and of
 the residual; in each band, for `mixer-bands`), x its true stem, w the weights and w₀ those of the mean output:
@@ -8,13 +8,13 @@ the residual; in each band, for `mixer-bands`), x its true stem, w the weights a
            = w₀ + (H + λ·diag H)⁻¹·(g − H·w₀)                      g = mean_t of the f's inner products with x
 
 Every track counts alike, whatever its level and difficulty: e_t is 1 for the mean output, and −10·log₁₀ e_t the gain in
-SNR. λ = ∞ is the mean output itself. λ is the one with the surest gain on tracks that are left out, in SNR and in SI-SDR
-(the smaller of the two lower bounds, `schedopt.search.selection`); where no bound is above 0, that is the mean
-output. Only squared errors are fitted: BSS Eval's SDR forgives any filter, and weights fitted on it gain nothing that can
-be heard. But where the study's metric does not surely gain on left-out tracks, the mean output stays too.
+SNR. λ = ∞ is the mean output itself. λ is the one with the surest gain on tracks that are left out, in SNR and in
+SI-SDR (the smaller of the two lower bounds, `schedopt.search.selection`); where no bound is above 0, that is the mean
+output. Only squared errors are fitted: BSS Eval's SDR forgives any filter, and weights fitted on it gain nothing that
+can be heard. But where the study's metric does not surely gain on left-out tracks, the mean output stays too.
 
-All of it is arithmetic on inner products: no pass is run. A trial's score is that of tracks under weights (and λ) that were
-fitted on the other tracks, so that more weights cannot flatter themselves.
+All of it is arithmetic on inner products: no pass is run. A trial's score is that of tracks under weights (and λ) that
+were fitted on the other tracks, so that more weights cannot flatter themselves.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from schedopt.metrics._base import float64_device
 from schedopt.outputs import OUTPUTS, Pass, Weights, bands
 from schedopt.outputs.mixer import mean_weights
 from schedopt.outputs.step import LARGEST
+from schedopt.refinement import Refinement
 from schedopt.schedules import Schedule
 from schedopt.search.selection import lower_bound
 
@@ -193,7 +194,8 @@ def as_rows(weights: Array, rows: int) -> Weights:
 
 @dataclass(frozen=True)
 class Mixed:
-    """What the mixer makes of a schedule: left-out scores (tasks, N+1) in dB, and by n the weights fitted on all tracks.
+    """What the mixer makes of a schedule: left-out scores (tasks, N+1) in dB, and by n the weights fitted on all
+    tracks.
 
     `weights` has None where the mean output is as good.
     """
@@ -202,18 +204,19 @@ class Mixed:
     weights: dict[int, Weights | None]
 
 
-def mixed(evaluator: Evaluator, betas: Schedule, scores: Scores, steps: Sequence[int]) -> Mixed:
-    """Fit the weights of the evaluator's output after each of `steps`, and score them on tracks that are left out.
+def mixed(how: Refinement, evaluator: Evaluator, betas: Schedule, scores: Scores, steps: Sequence[int]) -> Mixed:
+    """Fit the weights of the output of `how` after each of `steps`, and score them on tracks that are left out.
 
-    Where the evaluator's metric does not surely gain on left-out tracks, the mean output stays; whether it does is asked of
-    the other tracks, for each one's own score.
+    Where the evaluator's metric does not surely gain on left-out tracks, the mean output stays, and so do its scores.
+    Where it does, the same is asked of the other tracks for each one's own score.
 
     Args:
+        how: as the evaluator's refinement, but for the output perhaps.
         scores: those of the mean output, (tasks, N+1), which stay where a step is not asked for.
 
     Costs no pass while the store holds those of `scores`.
     """
-    how, rows = evaluator.refinement, OUTPUTS.find(evaluator.refinement.output).bands
+    rows = OUTPUTS.find(how.output).bands
     products = [products_of(evaluator, betas, index, rows) for index in range(len(scores))]
     track_of = _numbers(evaluator.tracks)
     found, weights = scores.copy(), dict[int, Weights | None]()
@@ -227,10 +230,11 @@ def mixed(evaluator: Evaluator, betas: Schedule, scores: Scores, steps: Sequence
                 made = evaluator.scores(betas[:n], mine, every_step=False, refinement=here, again=True)
                 change[mine] = made[:, 0] - scores[mine, n]
         gains = np.array([change[track_of == track].mean() for track in range(len(tracks))])
-        surely = np.array([_surely(np.delete(gains, track)) for track in range(len(tracks))])
-        found[:, n] += np.where(surely[track_of], change, 0.0)
         w = fitted(tracks)
         weights[n] = as_rows(w, rows) if _surely(gains) and not np.array_equal(w, tracks.start) else None
+        if weights[n] is not None:
+            surely = np.array([_surely(np.delete(gains, track)) for track in range(len(tracks))])
+            found[:, n] += np.where(surely[track_of], change, 0.0)
     return Mixed(found, weights)
 
 
@@ -308,10 +312,10 @@ def _add_products(gram: Tensor, cross: Tensor, signals: Tensor, fixed: Tensor, s
         part = slice(first, first + FREQUENCIES)
         left, right = spectra[part].double(), others[part].double()
         inner = left @ left.mT  # (frequencies, size, size)
-        made = (pairs[:, part] @ inner.flatten(1)).unflatten(0, (rows, rows)).unflatten(2, inner.shape[1:])
+        made = (pairs[:, part] @ inner.flatten(1)).reshape(rows, rows, *inner.shape[1:])
         gram += made.permute(2, 0, 3, 1)
         inner = right @ left.mT  # (frequencies, fixed, size)
-        made = ((gains * counted)[:, part] @ inner.flatten(1)).unflatten(1, inner.shape[1:])
+        made = ((gains * counted)[:, part] @ inner.flatten(1)).reshape(rows, *inner.shape[1:])
         cross += made.permute(1, 2, 0)
 
 

@@ -14,19 +14,22 @@ from optuna.trial import TrialState
 from schedopt.config import FINEST
 from schedopt.evaluation import Evaluator, Passes, Scores, mean_over_tracks
 from schedopt.outputs import OUTPUTS, Weights
+from schedopt.refinement import Refinement
 from schedopt.schedules import Family, Schedule
+from schedopt.search.dial import would_be_an_end
 from schedopt.search.mixing import Mixed, mixed
 from schedopt.search.pruners import expected, pairs_excerpts
 from schedopt.search.selection import would_be_named
 from schedopt.search.space import suggest, suggest_steps
 from schedopt.search.study import zeros_by_track
+from schedopt.search_options import PASSES, searches_steps
 
 OnExcerpt = Callable[[int, int], None]
 """Called with (excerpts done, excerpts in all) while a trial runs."""
 
-OnNamed = Callable[[optuna.Trial, Schedule, Mapping[str, Weights]], None]
+OnNamed = Callable[[optuna.Trial, Schedule, Refinement], None]
 """Called at the end of a trial that would be selected or the highest, with its schedule cut to the steps that count, and
-the weights of its mixer by target, where it has some."""
+how it is applied to the first target."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,16 @@ class Outcome:
 
     `by_step` holds the mean score after each step 0 … N in dB; `steps` is the n whose score counts. `parts` are the
     scores behind it, a target each: (excerpts, N+1) in dB, and the excerpts' tracks. `weights`: those of a mixer by
-    target, fitted on all tracks, where they are not the mean output's; the scores are left-out ones.
+    target, fitted on all tracks, where they are not the mean output's; the scores are left-out ones. `output`: the
+    chosen one, where there are several to choose from. `other`: the same in the second metric of a study of two.
     """
 
     by_step: tuple[float, ...]
     steps: int
     parts: Sequence[tuple[Scores, Sequence[str]]] = field(default=(), repr=False, compare=False)
     weights: Mapping[str, Weights] = field(default_factory=dict, repr=False, compare=False)
+    output: str | None = None
+    other: Outcome | None = field(default=None, repr=False, compare=False)
 
     @property
     def value(self) -> float:
@@ -70,15 +76,22 @@ class Outcome:
             "spread": [[round(float(v), 4) for v in row] for row in np.quantile(change, (0.25, 0.75), axis=0)],
             "gain_by_track": [round(float(v), 4) for v in change[:, self.steps]],
             **({"weights": dict(self.weights)} if self.weights else {}),
+            **({"output": self.output} if self.output else {}),
+            **({} if self.other is None else {"other": self.other._as_other()}),
         }
+
+    def _as_other(self) -> dict[str, Any]:
+        """What is kept of the score in a second metric."""
+        return {"value": self.value, "gain": self.gain, **self.attributes()}
 
 
 class Objective:
     """Mean score over excerpts of each track, then over tracks, then over targets.
 
-    Where the output is a mixer, its weights are fitted in every trial (`schedopt.search.mixing`), and the score of a
-    track is that of weights fitted on the others. Excerpt by excerpt there are no weights yet: pruners see the scores
-    of the mean output, of all trials alike.
+    Whatever the passes of a trial determine is found in it by arithmetic, not by more trials: the number of steps, the
+    output where there are several to choose from, and the weights of a mixer. A mixer's weights
+    (`schedopt.search.mixing`) are fitted on all tracks, and the score of a track is that of weights fitted on the
+    others. Excerpt by excerpt there are none yet: there pruners see the scores of the mean output, of all trials alike.
 
     Args:
         evaluators: one a target; one schedule is scored on all of them.
@@ -86,7 +99,9 @@ class Objective:
         resolution: every β is rounded to a multiple of it.
         choose_steps: the value is that of the best n in 1 … N instead of n = N. It costs no pass, since a
             trajectory of N steps holds every shorter one.
-        pareto: search a high score and few passes; the number of steps is then a parameter, and a trial has two values.
+        outputs: those of which a trial takes the best; by default that of the evaluators.
+        criteria: what a trial's values are: the evaluators' metric, and a second one of theirs (`also`) or `passes`,
+            if there are two; the number of steps is then a parameter.
         pruner: its name, since pruners differ in what they want reported.
         seed: fixes the order of excerpts.
     """
@@ -98,7 +113,8 @@ class Objective:
         *,
         resolution: float,
         choose_steps: bool = True,
-        pareto: bool = False,
+        outputs: Sequence[str] = (),
+        criteria: Sequence[str] = ("sdr",),
         pruner: str = "none",
         seed: int = 0,
         on_excerpt: OnExcerpt | None = None,
@@ -107,37 +123,51 @@ class Objective:
         self.evaluators = list(evaluators)
         self.family = family
         self.resolution = resolution
-        self.choose_steps = choose_steps and not pareto
-        self.pareto = pareto
+        self.second = criteria[1] if len(criteria) == 2 else None
+        self.searches_steps = searches_steps(criteria, choose_steps=choose_steps)
+        self.choose_steps = choose_steps and self.second is None
         self.pruner = pruner
         self.seed = seed
         self.on_excerpt = on_excerpt
         self.on_named = on_named
-        self._mixed: dict[Schedule, list[Mixed]] = {}
+        self.outputs = tuple(outputs) or (self.evaluators[0].refinement.output,)
+        self._found: dict[Schedule, Outcome] = {}
         # An excerpt is one task of every evaluator whose target sounds in it.
         tracks = {task.excerpt.fingerprint: task.excerpt.track for evaluator in evaluators for task in evaluator.tasks}
         self.units, self.unit_tracks = list(tracks), list(tracks.values())
 
     def outcome(self, betas: Schedule) -> Outcome:
         """The score of `betas` on all excerpts, in dB; at most (N+1) passes an excerpt and target."""
-        return self._mix(betas, [evaluator.scores(betas) for evaluator in self.evaluators])
+        scores = [evaluator.scores(betas) for evaluator in self.evaluators]
+        return self._with_other(self._of_outputs(betas, scores), betas)
+
+    def values(self, outcome: Outcome) -> float | tuple[float, float]:
+        """A trial's value in dB, or its two: the second metric in dB, or passes an excerpt."""
+        if self.second is None:
+            return outcome.value
+        return outcome.value, outcome.steps + 1 if outcome.other is None else outcome.other.value
+
+    def betas_of(self, trial: optuna.Trial) -> Schedule:
+        """The schedule that `trial`'s sampler proposes."""
+        betas = self.family.make(suggest(trial, self.family, self.resolution), self.resolution)
+        return betas[: suggest_steps(trial, self.family)] if self.searches_steps else betas
 
     def passes(self) -> Passes:
         """Passes of all evaluators so far."""
         parts = [evaluator.passes for evaluator in self.evaluators]
         return Passes(sum(part.run for part in parts), sum(part.saved for part in parts))
 
-    def __call__(self, trial: optuna.Trial) -> float | tuple[float, int]:
-        """Value of the trial in dB (and its passes, with `pareto`); `optuna.TrialPruned` where the pruner ends it."""
+    def __call__(self, trial: optuna.Trial) -> float | tuple[float, float]:
+        """The trial's `values`; `optuna.TrialPruned` where the pruner ends it."""
         began, before = time.perf_counter(), self.passes()
-        betas = self.family.make(suggest(trial, self.family, self.resolution), self.resolution)
-        if self.pareto:
-            betas = betas[: suggest_steps(trial, self.family)]
+        betas = self.betas_of(trial)
         trial.set_user_attr("betas", list(betas))
         try:
-            outcome = self._run(trial, betas)
+            outcome = self._with_other(self._run(trial, betas), betas)
             if self.on_named is not None and _is_named(trial, outcome):
-                self.on_named(trial, betas[: outcome.steps], outcome.weights)
+                first = self.evaluators[0].refinement
+                found = {"output": outcome.output or first.output, "weights": outcome.weights.get(first.target)}
+                self.on_named(trial, betas[: outcome.steps], first.model_copy(update=found))
         finally:
             spent = self.passes() - before
             _set_attrs(trial, spent.attributes(time.perf_counter() - began))
@@ -150,7 +180,7 @@ class Objective:
                 **outcome.attributes(),
             },
         )
-        return (outcome.value, outcome.steps + 1) if self.pareto else outcome.value
+        return self.values(outcome)
 
     def _run(self, trial: optuna.Trial, betas: Schedule) -> Outcome:
         """Score excerpt after excerpt, reporting each, until done or pruned."""
@@ -188,7 +218,7 @@ class Objective:
                     by_step = [round(value + part - outcome.value, 6) for part in outcome.by_step] if outcome else None
                     trial.set_user_attr("predicted", {"by_step": by_step, "error": error})
                 raise optuna.TrialPruned
-        return self._mix(betas, [np.stack([part[index] for index in sorted(part)]) for part in done])
+        return self._of_outputs(betas, [np.stack([part[index] for index in sorted(part)]) for part in done])
 
     def _order(self, betas: Schedule) -> list[int]:
         """Order of excerpts: where they are paired, trials that begin alike have the same, so that pruned ones
@@ -221,25 +251,32 @@ class Objective:
                     latest.append(scores[index])
         return latest
 
-    def _mix(self, betas: Schedule, scores: Sequence[Scores]) -> Outcome:
-        """The outcome of the evaluators' scores (tasks, N+1), those of the mean output where it is a mixer.
+    def _of_outputs(self, betas: Schedule, scores: Sequence[Scores]) -> Outcome:
+        """The best output's outcome; `scores`: the evaluators', (tasks, N+1), those of the mean output for a mixer.
 
-        Costs no pass while the store holds those of the scores.
+        Costs no pass while the store holds those of the scores. Of outputs that are equal to 1e-9 dB the first is
+        taken.
         """
+        if betas not in self._found:
+            made = [self._of_output(name, betas, scores) for name in self.outputs]
+            self._found[betas] = max(made, key=lambda outcome: round(outcome.value, 9))
+        return self._found[betas]
+
+    def _of_output(self, name: str, betas: Schedule, scores: Sequence[Scores]) -> Outcome:
         tracks = [evaluator.tracks for evaluator in self.evaluators]
-        if not OUTPUTS.find(self.evaluators[0].refinement.output).bands:
-            return self._outcome(scores, tracks)
+        chosen = name if len(self.outputs) > 1 else None
         steps = range(1, len(betas) + 1) if self.choose_steps else [len(betas)]
-        if betas not in self._mixed:
-            self._mixed[betas] = [
-                mixed(evaluator, betas, part, steps) for evaluator, part in zip(self.evaluators, scores, strict=True)
-            ]
-        made = self._mixed[betas]
-        outcome = self._outcome([part.scores for part in made], tracks)
-        chosen = {
-            e.refinement.target: part.weights[outcome.steps] for e, part in zip(self.evaluators, made, strict=True)
-        }
-        return replace(outcome, weights={stem: rows for stem, rows in chosen.items() if rows is not None})
+        parts, fits = list(scores), dict[str, Mixed]()
+        for index, evaluator in enumerate(self.evaluators):
+            how = evaluator.refinement.model_copy(update={"output": name})
+            if OUTPUTS.find(name).bands:
+                fits[how.target] = mixed(how, evaluator, betas, scores[index], steps)
+                parts[index] = fits[how.target].scores
+            elif how != evaluator.refinement:
+                parts[index] = evaluator.scores(betas, refinement=how, again=True)
+        outcome = replace(self._outcome(parts, tracks), output=chosen)
+        rows = {target: fit.weights[outcome.steps] for target, fit in fits.items()}
+        return replace(outcome, weights={target: found for target, found in rows.items() if found is not None})
 
     def _outcome_of(self, done: list[dict[int, Scores]]) -> Outcome | None:
         if not all(done):
@@ -256,12 +293,22 @@ class Objective:
         steps = int(np.argmax(by_step[1:])) + 1 if self.choose_steps else len(by_step) - 1
         return Outcome(tuple(float(value) for value in by_step), steps, tuple(zip(scores, tracks, strict=True)))
 
+    def _with_other(self, outcome: Outcome, betas: Schedule) -> Outcome:
+        """`outcome` of all excerpts with the second metric's, where the study has one; costs no pass."""
+        if self.second in (None, PASSES):
+            return outcome
+        scores = [evaluator.scores_in(str(self.second), betas) for evaluator in self.evaluators]
+        other = self._outcome(scores, [evaluator.tracks for evaluator in self.evaluators])
+        return replace(outcome, other=other)
+
 
 def _is_named(trial: optuna.Trial, outcome: Outcome) -> bool:
     """Whether `trial` would be selected or the highest if it ended now."""
     study = trial.study
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     gains = outcome.attributes()["gain_by_track"]
+    if outcome.other is not None:
+        return would_be_an_end(complete, (outcome.value, outcome.other.value))
     return would_be_named(complete, zeros_by_track(study), outcome.value, gains)
 
 

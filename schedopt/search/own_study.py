@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Literal, cast
+from typing import cast
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
@@ -15,11 +15,9 @@ from schedopt.search.objective import Objective
 from schedopt.search.prepared import PreparedSearch
 from schedopt.search.pruners import PairedPruner, PredictivePruner
 from schedopt.search.references import measure_references
-from schedopt.search.space import suggest, suggest_steps
 from schedopt.search.study import describe, identity, is_ours
+from schedopt.search_options import Direction
 from schedopt.storage.locks import start_lock
-
-Direction = Literal["maximize", "minimize"]
 
 
 def reporting(pruner: BasePruner) -> str:
@@ -31,7 +29,7 @@ def reporting(pruner: BasePruner) -> str:
 
 
 class StudyObjective:
-    """An Optuna objective: score in dB of the schedule that a trial proposes (and its passes, with `[search] pareto`).
+    """An Optuna objective: score in dB of the schedule that a trial proposes (and a second value, if so searched).
 
     Made by `objective`. The first trial of a study also scores one pass, β = 0 and the authors' line, keeps them in the
     study's attributes, and queues the latter two as the next trials where the family holds them. Threads
@@ -48,9 +46,9 @@ class StudyObjective:
         # They are the study's own, and may change from one call of `optimize` to the next.
         self._wanted["config"]["search"].update(sampler="own", pruner="own")
         self._turn = threading.RLock()
-        self.directions: list[Direction] = ["maximize", "minimize"] if self._objective.pareto else ["maximize"]
+        self.directions: list[Direction] = prepared.config.search.directions
 
-    def __call__(self, trial: optuna.Trial | FixedTrial) -> float | tuple[float, int]:
+    def __call__(self, trial: optuna.Trial | FixedTrial) -> float | tuple[float, float]:
         """Value of the trial; at most N+1 passes an excerpt and target.
 
         Raises:
@@ -61,7 +59,7 @@ class StudyObjective:
             if isinstance(trial, FixedTrial):
                 return self._of_fixed(cast(optuna.Trial, trial))
             self.prepare(trial.study)
-            self._objective.pruner = "none" if self._objective.pareto else reporting(trial.study.pruner)
+            self._objective.pruner = "none" if self._objective.second else reporting(trial.study.pruner)
             return self._objective(trial)
 
     def prepare(self, study: optuna.Study) -> None:
@@ -81,13 +79,9 @@ class StudyObjective:
         describe(study, self._wanted)
         measure_references(study, self._objective, lambda: start_lock(study._storage, study.study_name))
 
-    def _of_fixed(self, trial: optuna.Trial) -> float | tuple[float, int]:
+    def _of_fixed(self, trial: optuna.Trial) -> float | tuple[float, float]:
         made = self._objective
-        betas = made.family.make(suggest(trial, made.family, made.resolution), made.resolution)
-        if made.pareto:
-            betas = betas[: suggest_steps(trial, made.family)]
-        outcome = made.outcome(betas)
-        return (outcome.value, outcome.steps + 1) if made.pareto else outcome.value
+        return made.values(made.outcome(made.betas_of(trial)))
 
 
 def objective(config: StudyConfig, target: str | None = None, *, trust_pickle: bool = False) -> StudyObjective:

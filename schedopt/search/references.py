@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import optuna
 
@@ -48,6 +49,9 @@ def _note(study: optuna.Study, objective: Objective, authors_line: Schedule, out
     left_out = {e.refinement.target: [x.name for x in e.left_out] for e in objective.evaluators}
     study.set_user_attr("left_out", {stem: out for stem, out in left_out.items() if out})
     for betas, role in ((zeros(len(authors_line)), "baseline"), (authors_line, "line")):
-        enqueue(study, objective.family, betas, objective.resolution, role, pareto=objective.pareto)
+        enqueue(study, objective.family, betas, objective.resolution, role, with_steps=objective.searches_steps)
     # Last, so that a run that is cut off before it scores and queues again.
-    study.set_user_attr("baseline", {"value": outcome.by_step[0], "by_step": [round(outcome.by_step[0], 6)]})
+    baseline: dict[str, Any] = {"value": outcome.by_step[0], "by_step": [round(outcome.by_step[0], 6)]}
+    if outcome.other is not None:
+        baseline["other"] = {"value": outcome.other.by_step[0]}
+    study.set_user_attr("baseline", baseline)

@@ -19,6 +19,7 @@ from schedopt.optuna_classes import HUB, build_class, check_options, class_of
 from schedopt.search.hub import hub_class
 from schedopt.search.space import STEPS, grid_values
 from schedopt.search.surrogate import Surrogate, SurrogateSampler
+from schedopt.search_options import searches_steps
 
 MOST_POINTS = 10**5
 """Of a grid, all of which Optuna's sampler keeps in a list."""
@@ -128,7 +129,7 @@ def surrogate_of(config: StudyConfig) -> Surrogate:
 
 def _grid(config: StudyConfig) -> dict[str, list[float]]:
     grid: dict[str, list[float]] = grid_values(config.family(), config.search.grid, config.schedule.resolution)
-    if config.search.pareto:
+    if searches_steps(config.search.criteria, choose_steps=config.refinement.choose_steps):
         grid = {**grid, STEPS: [*range(1, config.refinement.steps + 1)]}
     points = math.prod(len(values) for values in grid.values())
     if points > MOST_POINTS:

@@ -60,13 +60,13 @@ def _spread(span: Range, points: int, resolution: float) -> list[float]:
 
 
 def enqueue(
-    study: optuna.Study, family: Family, betas: Schedule, resolution: float, role: str, *, pareto: bool = False
+    study: optuna.Study, family: Family, betas: Schedule, resolution: float, role: str, *, with_steps: bool = False
 ) -> bool:
     """Queue the trial that evaluates `betas`; False where the family does not hold this schedule."""
     params: dict[str, float] | None = family.params_of(betas, resolution)
     if params is None:
         return False
-    if pareto:
+    if with_steps:
         params = {**params, STEPS: len(betas)}
     study.enqueue_trial(params, user_attrs={"role": role}, skip_if_exists=True)
     return True

@@ -4,9 +4,10 @@ A study is an ordinary Optuna study. Study attributes: `schedopt` (format versio
 `separator`, `weights` and `data` (fingerprints), `optimised` (settings for cheaper passes), `excerpts`, `tracks`,
 `left_out`, `baseline`, `line` and `zeros` (mean score by step, dB), `references` (what scoring these three cost).
 Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`, `spread`
-and `gain_by_track` (see `Outcome.attributes`), `weights` of a mixer by target, `passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`),
-`failure` (why a trial failed), `owner` (machine and process), `retry_of` (the trial that it tries again), `versions`
-(those that are not the study's).
+and `gain_by_track` (see `Outcome.attributes`), `weights` of a mixer by target, `output` where it was chosen,
+`passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`), `other` (value, gain, by_step, spread,
+gain_by_track in the second metric of two; also in `zeros`, `line`, `baseline`), `failure` (why a trial failed), `owner`
+(machine and process), `retry_of` (the trial that it tries again), `versions` (those that are not the study's).
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ import schedopt
 from schedopt.config import StudyConfig, make_config
 from schedopt.errors import ConfigError, StudyError
 from schedopt.outputs import Weights
+from schedopt.search.dial import Candidate, Point, front, points, shown
 from schedopt.search.selection import chosen, highest, reason
+from schedopt.search_options import PASSES, criteria, dial, directions
 from schedopt.separators import Separator
 from schedopt.types import Excerpt
 
@@ -58,6 +61,9 @@ def identity(config: StudyConfig, target: str, separator: Separator, excerpts: S
     for section, keys in FREE_KEYS.items():
         for key in keys:
             settings[section].pop(key)
+    if not config.search.objectives:
+        # As in studies of earlier versions, which resume.
+        settings["search"].pop("objectives")
     settings["refinement"]["target"] = target
     data = hashlib.sha256("".join(e.fingerprint for e in excerpts).encode()).hexdigest()[:16]
     return {
@@ -101,7 +107,7 @@ def create_or_load(
     study = optuna.create_study(
         storage=storage,
         study_name=name,
-        directions=["maximize", "minimize"] if wanted["config"]["search"]["pareto"] else ["maximize"],
+        directions=directions(wanted["config"]["search"]),
         sampler=sampler,
         pruner=pruner,
         load_if_exists=True,
@@ -156,11 +162,14 @@ def config_of(study: optuna.Study, url: str) -> StudyConfig:
 
 def name_metrics(study: optuna.Study) -> None:
     """Name what `study` maximises (and minimises) for Optuna's plots and dashboard."""
-    names = [f"{study.user_attrs['config']['search']['metric'].upper().replace('_', '-')}, dB", "passes per excerpt"]
+    names = [
+        "passes per excerpt" if name == PASSES else f"{name.upper().replace('_', '-')}, dB"
+        for name in criteria(search_of(study))
+    ]
     with warnings.catch_warnings():
         # Experimental in Optuna since 3.2.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(names[: len(study.directions)])
+        study.set_metric_names(names)
 
 
 def check_same(study: optuna.Study, wanted: Mapping[str, Any]) -> None:
@@ -213,7 +222,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 class NamedTrial:
     """The selected trial, which is exported, or the highest one (`schedopt.search.selection`): score and gain in dB.
 
-    `weights`: those of a mixer by target, where they are not the mean output's.
+    `weights`: those of a mixer by target, where they are not the mean output's. `output`: the chosen one, of several.
     """
 
     number: int
@@ -222,19 +231,32 @@ class NamedTrial:
     betas: tuple[float, ...]
     params: dict[str, float]
     weights: dict[str, Weights] = field(default_factory=dict)
+    output: str | None = None
 
     @classmethod
     def of(cls, trial: FrozenTrial | None) -> NamedTrial | None:
         if trial is None:
             return None
         attrs = trial.user_attrs
-        weights = {stem: tuple(map(tuple, rows)) for stem, rows in attrs.get("weights", {}).items()}
-        return cls(trial.number, trial.values[0], attrs["gain"], tuple(attrs["betas"]), dict(trial.params), weights)
+        return cls(
+            trial.number,
+            trial.values[0],
+            attrs["gain"],
+            tuple(attrs["betas"]),
+            dict(trial.params),
+            weights_of(trial),
+            attrs.get("output"),
+        )
 
     def document(self) -> dict[str, Any]:
-        """Its numbers; weights only where there are some."""
+        """Its numbers; weights and output only where there are some."""
         found = asdict(self) | {"betas": list(self.betas)}
-        return {name: value for name, value in found.items() if name != "weights" or value}
+        return {name: value for name, value in found.items() if name not in ("weights", "output") or value}
+
+
+def weights_of(trial: FrozenTrial) -> dict[str, Weights]:
+    """Those of a mixer by target; none where the mean output is as good, or the output takes none."""
+    return {stem: tuple(map(tuple, rows)) for stem, rows in trial.user_attrs.get("weights", {}).items()}
 
 
 @dataclass(frozen=True)
@@ -271,6 +293,7 @@ class Summary:
     passes_saved: int
     seconds: float
     front: tuple[Trade, ...] = ()
+    dial: tuple[Point, ...] = ()
     foreign: bool = False
     reason: str | None = None
 
@@ -297,6 +320,7 @@ class Summary:
             "passes": {"run": self.passes_run, "saved": self.passes_saved},
             "seconds": self.seconds,
             **({"front": [asdict(trade) for trade in self.front]} if self.front else {}),
+            **({"dial": [asdict(point) for point in self.dial]} if self.dial else {}),
             **({"foreign": True} if self.foreign else {}),
         }
 
@@ -307,6 +331,7 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
     ours = is_ours(study)
     attrs = study.user_attrs if ours else {}
 
+    metrics = dial(search_of(study)) if ours else None
     # What the references cost is part of the study's cost, though no trial paid it.
     spent = [attrs.get("references", {}), *(trial.user_attrs for trial in trials)] if ours else []
 
@@ -327,22 +352,43 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
         passes_run=_total(spent, "passes_run"),
         passes_saved=_total(spent, "passes_saved"),
         seconds=round(_total(spent, "seconds"), 3),
-        front=_front(trials) if ours and len(study.directions) > 1 else (),
+        front=_front(trials) if ours and PASSES in criteria(search_of(study)) else (),
+        dial=shown(dial_front(study, trials), metrics) if metrics else (),
         foreign=not ours,
-        reason=reason(trials, zeros_by_track(study)) if ours else None,
+        reason=None if metrics or not ours else reason(trials, zeros_by_track(study)),
     )
 
 
 def zeros_by_track(study: optuna.Study) -> list[float] | None:
     """Gain of each track with β = 0, dB, where the study selects by the lower bound of the gain over it."""
-    search = study.user_attrs.get("config", {}).get("search", {})
-    by_bound = search.get("choose") == "lower-bound" and not search.get("pareto")
+    search = search_of(study)
+    by_bound = search.get("choose") == "lower-bound" and PASSES not in criteria(search)
     return study.user_attrs.get("zeros", {}).get("gain_by_track") if by_bound else None
 
 
 def selected_trial(study: optuna.Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The selected one of all complete `trials` of `study`."""
+    """The selected one of all complete `trials` of `study`: of a dial, its point `balanced`."""
+    if dial(search_of(study)):
+        return dial_points(study, trials).get("balanced")
     return chosen(trials, zeros_by_track(study))
+
+
+def search_of(study: optuna.Study) -> Mapping[str, Any]:
+    """The section `[search]` that a study was made with; empty for one of another program."""
+    found: Mapping[str, Any] = study.user_attrs.get("config", {}).get("search", {})
+    return found
+
+
+def dial_front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[Candidate]:
+    """The front of a study of two metrics, see `schedopt.search.dial`; empty before its references are measured."""
+    zeros = study.user_attrs.get("zeros", {})
+    by_bound = search_of(study).get("choose") == "lower-bound"
+    return front(trials, zeros, by_bound=by_bound) if "other" in zeros else []
+
+
+def dial_points(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str, FrozenTrial]:
+    """The named points of a study of two metrics by name; none of any other study."""
+    return points(dial_front(study, trials)) if dial(search_of(study)) else {}
 
 
 def _front(trials: Sequence[FrozenTrial]) -> tuple[Trade, ...]:

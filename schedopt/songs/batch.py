@@ -29,6 +29,7 @@ from schedopt.files.scratch import scratch_folder
 from schedopt.separators import Separator
 from schedopt.songs.at_once import end_if_cancelled, in_threads
 from schedopt.songs.naming import BY_FOLDER, Template, inside, model_folder, telling_apart
+from schedopt.songs.quality import Quality, quality
 from schedopt.songs.refining import Position, SongPasses, arrays_at_most, separate, stems_to_estimate
 from schedopt.songs.writing import HEX, Encoding, Record, check_mp3, read_record, write
 
@@ -52,6 +53,8 @@ class Options:
         other_method: what is left: `add`, the sum of the other stems; `minus`, the song without the stem (called
             `minus_STEM`, as in demucs); `none`, nothing.
         overwrite: separate again whatever is there, also what was made from another song.
+        quality: also measure the quality of all stems without references (`schedopt.songs.quality`), which costs as
+            many passes again; songs that are there already are separated again for it, and their files stay.
         downmix: of songs of more than two channels mix all, instead of taking the first two.
     """
 
@@ -64,16 +67,21 @@ class Options:
     other_method: OtherMethod = "add"
     overwrite: bool = False
     downmix: bool = False
+    quality: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a song: separated now, there already, or failed with one line that says why."""
+    """What became of a song: separated now, there already, or failed with one line that says why.
+
+    `quality` is that of each stem, where it was asked for.
+    """
 
     song: Path
     state: State
     files: Sequence[Path] = ()
     error: str = ""
+    quality: Mapping[str, Quality] = field(default_factory=dict)
 
 
 OnPosition = Callable[[Path, Position, int], None]
@@ -115,10 +123,12 @@ def separate_songs(
             scratch space are needed so many times. `on_position` is called in these threads.
 
     Raises:
-        DataError: `two_stems` that the model does not have, or MP3 that cannot be written here.
+        DataError: `two_stems` that the model does not have, or together with `quality`; MP3 that cannot be written here.
     """
     if options.encoding.format == "mp3":
         check_mp3()
+    if options.two_stems is not None and options.quality:
+        raise DataError("--quality and --two-stems: the quality of all stems is measured; leave out one of the two")
     if options.two_stems is not None and options.two_stems not in separator.stems:
         raise DataError(f"{separator.name} has no stem {options.two_stems!r}, only {', '.join(separator.stems)}")
     taken: dict[Path, Path] = {}
@@ -167,6 +177,7 @@ class _Job:
         self.separator = separator
         self.options = options
         self.on_position = on_position
+        self.quality: Mapping[str, Quality] = {}
         self.folder = options.out / model_folder(separator.name)
         self.files = self._files()
         for file in self.files.values():
@@ -183,11 +194,11 @@ class _Job:
             raise DataError(f"{shown(self.song)}: no audio file in this folder")
         check_file(self.song)
         self.records = {name: self._record(name) for name in self.files}
-        if not self.options.overwrite and self._is_there():
-            return Result(self.song, "there", files)
-        with scratch_folder(self.folder, hashed("\0".join(map(str, files)))) as scratch:
-            self._separate_in(scratch)
-        return Result(self.song, "done", files)
+        state: State = "there" if not self.options.overwrite and self._is_there() else "done"
+        if state == "done" or self.options.quality:
+            with scratch_folder(self.folder, hashed("\0".join(map(str, files)))) as scratch:
+                self._separate_in(scratch)
+        return Result(self.song, state, files, quality=self.quality)
 
     def _is_there(self) -> bool:
         """Whether all stems are there, made from this song with these settings.
@@ -241,26 +252,44 @@ class _Job:
         )
         mixture = stored(song.pieces(), arrays)
         self._check_space(scratch, mixture.shape[-1])
-        stems = self._stems()
-        if self.options.two_stems is None:
-            stems = [stem for stem in stems if self.options.overwrite or not self._has(stem)]
+        stems, told = self._stems(), self._told(mixture.shape[-1])
+        there = {
+            stem for stem in stems if self.options.two_stems is None and not self.options.overwrite and self._has(stem)
+        }
+        if not self.options.quality:
+            stems = [stem for stem in stems if stem not in there]
         passes = SongPasses(
             self.separator,
             mixture,
             stems_to_estimate(self.separator, self.options.entries, stems),
             arrays,
             self.options.shifts,
-            self._told(mixture.shape[-1]),
+            told,
         )
         outputs = separate(passes, self.options.entries, stems)
         if self.options.two_stems is not None:
             outputs = self._two(mixture, outputs, arrays)
+        estimates = {}
         for name, audio in outputs:
+            if self.options.quality:
+                estimates[name] = audio
+            if name in there:
+                continue
             file, written = self.files[name], scratch / f"stem.{self.options.encoding.ext}"
             write(audio, written, self.separator.sample_rate, self.options.encoding, self.records[name])
             file.parent.mkdir(parents=True, exist_ok=True)
             inside(self.folder, file.relative_to(self.folder))
             written.replace(file)
+        if self.options.quality:
+            self.quality = quality(
+                self.separator,
+                mixture,
+                estimates,
+                self.options.entries,
+                arrays=arrays,
+                shifts=self.options.shifts,
+                on_position=told,
+            )
 
     def _has(self, name: str) -> bool:
         """Whether an output is there, made from this song with these settings."""
@@ -272,6 +301,8 @@ class _Job:
         On it lie the arrays of `separate`, and the stems that are written from them.
         """
         held = arrays_at_most(self.separator, self.options.entries, self._stems())
+        if self.options.quality:  # the second mixture and what is made of it, beside the first estimates; a moved one
+            held = 2 * held + 1
         written = len(self.files) * self.options.encoding.bits / 32
         needed = (held + written) * samples * self.separator.channels * SAMPLE_BYTES
         free = shutil.disk_usage(scratch).free + sum(path.stat().st_size for path in scratch.iterdir())

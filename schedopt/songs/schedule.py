@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from schedopt.errors import DataError
 from schedopt.files.presets import open_schedule
 from schedopt.files.schedule_file import ScheduleFile, check_separator
 from schedopt.separators import Separator, load_separator
+from schedopt.songs.quality import Quality, quality
 from schedopt.songs.refining import SongPasses, separate, stems_to_estimate
 
 
@@ -89,34 +90,58 @@ class SongSchedule:
         Raises:
             DataError: the audio cannot be read, has another shape, or the model lacks one of `stems`.
         """
-        separator = self.separator
+        separator, song = self.separator, self._song(audio)
         wanted = separator.stems if stems is None else tuple(stems)
         unknown = [stem for stem in wanted if stem not in separator.stems]
         if unknown:
             raise DataError(f"{separator.name} has no stem {unknown[0]!r}, only {', '.join(separator.stems)}")
+        entries = self.file.entries(separator.stems)
+        passes = SongPasses(separator, song, stems_to_estimate(separator, entries, wanted), shifts=shifts)
+        return dict(separate(passes, entries, wanted))
+
+    def quality(
+        self, audio: Tensor | NDArray[np.float32] | Path | str, estimates: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Quality]:
+        """Stem → what is known of the quality of its estimate without its true stem; see `schedopt.quality`.
+
+        Costs as many passes as `refine` of all stems; twice as many where the `estimates` of `refine` are not given.
+
+        Raises:
+            DataError: the audio cannot be read or has another shape, or an estimate is missing.
+        """
+        entries = self.file.entries(self.separator.stems)
+        return quality(self.separator, self._song(audio), estimates, entries)
+
+    def _song(self, audio: Tensor | NDArray[np.float32] | Path | str) -> Tensor:
+        """The song as (channels, samples)."""
+        separator = self.separator
         if isinstance(audio, (str, Path)):
             song = read_song(audio, separator.sample_rate, separator.channels)
         else:
             song = torch.as_tensor(audio, dtype=torch.float32, device="cpu")
         if song.ndim != 2 or len(song) != separator.channels or not song.numel():
             raise DataError(f"a song has the shape ({separator.channels}, samples), not {tuple(song.shape)}")
-        entries = self.file.entries(separator.stems)
-        passes = SongPasses(separator, song, stems_to_estimate(separator, entries, wanted), shifts=shifts)
-        return dict(separate(passes, entries, wanted))
+        return song
 
 
 def load_schedule(
-    name: Path | str, *, model: str | None = None, device: str = "auto", trust_pickle: bool = False
+    name: Path | str,
+    *,
+    point: str | None = None,
+    model: str | None = None,
+    device: str = "auto",
+    trust_pickle: bool = False,
 ) -> SongSchedule:
     """A schedule file, or a preset by its name, ready to refine songs.
 
     Args:
+        point: of a file with points (a bleed dial), which one: clean, balanced (also without it) or full.
         model: in place of the one that the file names; it must have the same weights.
         device: auto, cpu, cuda, cuda:N or mps.
         trust_pickle: load `.th` weights, whose loading runs code that is in them.
 
     Raises:
-        ScheduleError: there is no such file or preset, or it cannot be followed.
+        ScheduleError: there is no such file, preset or point, or it cannot be followed.
 
     >>> import schedopt
     >>> schedule = schedopt.load_schedule("demo", device="cpu")
@@ -124,5 +149,5 @@ def load_schedule(
     >>> schedule.refine(song, stems=["bass"])["bass"].shape
     torch.Size([2, 44100])
     """
-    file = open_schedule(name)
+    file = open_schedule(name, point)
     return SongSchedule(file, model or file.model.model, device, trust_pickle)

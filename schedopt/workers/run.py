@@ -52,8 +52,9 @@ class Own:
                 f"sampler=, pruner= and callbacks= are objects of this process, so study.workers must be 1 (it is"
                 f" {config.study.workers}) and dask= must be left out"
             )
-        if self.pruner is not None and config.search.pareto:
-            raise StudyError("search.pareto = true: Optuna prunes on one objective only, so pruner= must be left out")
+        if self.pruner is not None and len(config.search.criteria) > 1:
+            key = "pareto = true" if config.search.pareto else "objectives"
+            raise StudyError(f"search.{key}: Optuna prunes on one objective only, so pruner= must be left out")
 
 
 NOTHING = Own()

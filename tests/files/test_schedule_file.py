@@ -20,6 +20,7 @@ from schedopt.files.presets import is_preset, open_schedule, preset_names
 from schedopt.files.schedule_file import (
     FORMAT,
     MAX_BYTES,
+    READABLE,
     Entry,
     ScheduleFile,
     check_separator,
@@ -32,6 +33,7 @@ from schedopt.separators import load_separator
 from schedopt.storage.opening import open_storage
 from schedopt.workers.run import run
 from tests.models import tiny_separator
+from tests.songs.songs import write_song
 from tests.studies import make_study, write_study
 
 FILES = Path(__file__).parent / "files"
@@ -112,6 +114,8 @@ def test_no_oracle_reaches_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[
     ("key", "value", "message"),
     [
         ("format", 4, "format = 4: this schedopt reads formats 1 to 3"),
+        ("points", {"clean": {"bass": {"rule": "remix", "betas": [0.5]}}}, "point clean has not the targets"),
+        ("points", {"Clean!": {}}, "points.Clean!"),
         ("format", True, "format = True: "),
         ("model.segment", 0, "model.segment"),
         ("model.overlap", 1, "model.overlap = 1: "),
@@ -177,6 +181,67 @@ def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
 def test_paths_that_are_no_file(tmp_path: Path, name: str) -> None:
     with pytest.raises(ScheduleError, match=r"is not a regular file|no such schedule file|cannot be read"):
         load_schedule_file(tmp_path / name)
+
+
+GOOD = [[0.2, 0.3, 0.5, 0.0, 0.1, 0.0, 0.25]]
+"""Weights of the output mixer for two steps and a model of four stems."""
+
+
+def with_weights(rows: Any, output: str = "mixer") -> dict[str, Any]:
+    entry = {"rule": "remix", "betas": [0.5, 0.25], "output": output, "weights": {"vocals": rows}}
+    return changed("schedules.vocals", entry) | {"format": 3}
+
+
+def test_weights_of_a_mixer_are_read_and_checked_against_the_model(tmp_path: Path) -> None:
+    document = with_weights(GOOD)
+    jsonschema.validate(document, json_schema())
+    file = read(tmp_path, document)
+    assert file.schedules["vocals"].refinement("vocals").weights == tuple(map(tuple, GOOD))
+    check_separator(file, tiny_separator(), "a.json")
+    one_short = read(tmp_path, with_weights([GOOD[0][:-1]]))
+    with pytest.raises(
+        ScheduleError, match=r"a\.json: schedules\.vocals\.weights of vocals: .* 6 numbers in a row, not 7"
+    ):
+        check_separator(one_short, tiny_separator(), "a.json")
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (
+            with_weights(GOOD, "mean"),
+            "schedules.vocals: weights go with the outputs mixer and mixer-bands, not with mean",
+        ),
+        (with_weights(GOOD * 2), "schedules.vocals: weights of vocals have 2 rows, but mixer has 1 bands"),
+        (with_weights(GOOD, "mixer-bands"), "schedules.vocals: weights of vocals have 1 rows, but mixer-bands has 5"),
+        (with_weights([]), "schedules.vocals: weights of vocals have 0 rows, but mixer has 1 bands"),
+        (
+            with_weights([[0.5, 0.5, 0.1]]),
+            "weights of vocals: rows are equally long, with a number each for steps 0 … 2",
+        ),
+        (with_weights([*GOOD[:1], *GOOD[:3]] * 2 + [[1.0] * 6], "mixer-bands"), "rows are equally long"),
+        (with_weights([[*GOOD[0][:-1], 1e9]]), "schedules.vocals.weights.vocals[0][6] = 1000000000.0: "),
+        (with_weights([[*GOOD[0][:-1], float("nan")]]), "schedules.vocals.weights.vocals[0][6] = nan: "),
+        (with_weights([[*GOOD[0][:-1], "1"]]), "schedules.vocals.weights.vocals[0][6] = '1': "),
+        (with_weights(7), "schedules.vocals.weights.vocals = 7: "),
+        (changed("schedules.vocals.weights", {"a/b": GOOD}), "schedules.vocals.weights"),
+    ],
+)
+def test_wrong_weights_are_named(tmp_path: Path, document: dict[str, Any], message: str) -> None:
+    with pytest.raises(ScheduleError) as refused:
+        read(tmp_path, document)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_weights_of_another_model_are_one_line_of_separate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.schedule.json").write_text(json.dumps(with_weights([GOOD[0][:-1]])))
+    song = write_song(tmp_path / "song.wav")
+    assert call(["separate", str(song), "--schedule", str(tmp_path / "a.schedule.json"), "-o", str(tmp_path)]) == 1
+    *_, line = capsys.readouterr().err.splitlines()
+    assert (
+        "weights have 6 numbers in a row, not 7: one each for steps 0 … 2, for the 3 other stems of the model" in line
+    )
 
 
 def test_a_file_of_the_first_format_is_read() -> None:
@@ -257,13 +322,13 @@ def test_presets_fit_the_demo_and_files_of_their_name_are_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preset = open_schedule("demo")
-    assert preset.format == FORMAT
+    assert preset.format in READABLE
     assert list(preset.entries()) == ["drums", "bass", "other", "vocals"]
     check_separator(preset, load_separator("demo", device="cpu"), "demo")
     monkeypatch.chdir(tmp_path)
     Path("demo").write_text(json.dumps(MINIMAL))
     assert open_schedule("demo") == preset
     assert open_schedule("./demo").entries()["vocals"].betas == (0.5, 0.25)
-    assert [is_preset(name) for name in preset_names()] == [True]
+    assert all(is_preset(name) for name in preset_names())
     with pytest.raises(ScheduleError, match="demos: there is no such schedule file; presets: demo"):
         open_schedule("demos")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from schedopt import arrays
 from schedopt.arrays import ScratchFiles
 from schedopt.errors import ScheduleError
-from schedopt.outputs import OUTPUTS, Output, Step, bands, wiener
+from schedopt.outputs import OUTPUTS, Output, Step, bands, register_output, wiener
 from schedopt.outputs.mixer import mean_weights
 from schedopt.refinement import Refinement
 from schedopt.separators import as_separator
@@ -210,3 +211,17 @@ def test_a_step_shows_all_that_a_pass_left() -> None:
         whole = step.target + step.others.sum(0) + step.residual
         torch.testing.assert_close(whole, step.last.input, rtol=1e-5, atol=1e-5)
         assert torch.equal(step.estimates[step.index] + step.mean, step.target)
+
+
+def test_the_example_of_the_documentation_is_a_weighted_mean() -> None:
+    readme = (Path(__file__).parents[2] / "schedopt" / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python output\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    try:
+        exec(block, {"Tensor": Tensor, "Step": Step, "Output": Output, "register_output": register_output})
+        found = last(Refinement("bass", output="late"))
+    finally:
+        OUTPUTS.added.pop("late", None)
+    estimates = list(refine(SEPARATOR, Scene(MIXTURE), BETAS, Refinement("bass")))
+    expected = sum((n + 1) * one for n, one in enumerate(estimates)) / 6
+    assert isinstance(expected, Tensor)
+    assert difference(found, expected) < 1e-6

@@ -16,12 +16,14 @@ from torch import Tensor
 
 import schedopt
 from schedopt.cli import call
+from schedopt.config import load_config
 from schedopt.evaluation import Evaluator
 from schedopt.files.schedule_file import FORMAT, load_schedule_file
 from schedopt.outputs import OUTPUTS
 from schedopt.refinement import Refinement
 from schedopt.search import mixing
 from schedopt.search.mixing import PENALTIES, Quadratic, Tracks, fitted, left_out, mixed, products_of
+from schedopt.search.prepared import PreparedSearch
 from schedopt.separators import Separator, as_separator, load_separator
 from schedopt.songs.schedule import load_schedule
 from schedopt.trajectory import Scene, refine
@@ -51,11 +53,12 @@ def combs(audio: Tensor) -> Tensor:
     spectrum = torch.fft.rfft(audio)
     number = torch.arange(spectrum.shape[-1])
     parts = [torch.where(number % 4 == j, spectrum, 0) for j in range(4)]
-    return torch.fft.irfft(torch.stack(parts, dim=-3), audio.shape[-1])
+    made: Tensor = torch.fft.irfft(torch.stack(parts, dim=-3), audio.shape[-1])
+    return made
 
 
 def excerpt(seed: int, leak: float = 0.0) -> Excerpt:
-    """Stems on their own frequencies, of random levels; `leak`: noise on all frequencies, which no one can tell apart."""
+    """Stems on their own frequencies, of random levels; `leak`: noise on all frequencies, told apart by nobody."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(4, 2, SAMPLES, generator=generator)
     level = torch.exp(0.5 * torch.randn(4, 1, 1, generator=generator))
@@ -83,7 +86,7 @@ def test_the_mixer_finds_the_weights_of_a_linear_separator() -> None:
     effective[k] += a
     effective[[0, 2, 3]] += b
     np.testing.assert_allclose(effective, inverse[k], atol=0.01)
-    made = mixed(one, (0.0,), one.scores((0.0,)), [1])
+    made = mixed(one.refinement, one, (0.0,), one.scores((0.0,)), [1])
     assert (made.scores[:, 1] > made.scores[:, 0] + 20).all()
 
 
@@ -92,7 +95,7 @@ def test_a_left_out_score_is_that_of_fresh_tracks() -> None:
     for target in ("drums", "vocals"):
         searched = evaluator([excerpt(seed, 1.0) for seed in range(16)], "mixer", target=target)
         scores = searched.scores((0.0,))
-        made = mixed(searched, (0.0,), scores, [1])
+        made = mixed(searched.refinement, searched, (0.0,), scores, [1])
         claimed = (made.scores - scores)[:, 1]
         fresh = evaluator([excerpt(seed, 1.0) for seed in range(100, 140)], "mixer", target=target)
         how = fresh.refinement.model_copy(update={"weights": made.weights[1]})
@@ -102,8 +105,8 @@ def test_a_left_out_score_is_that_of_fresh_tracks() -> None:
         assert abs(claimed.mean() - true.mean()) < 1.96 * doubt
 
 
-def test_many_weights_on_few_tracks_do_not_flatter_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stems of noise have nothing to be found: fitted on all tracks at the smallest ridge they would gain, left out not."""
+def test_many_weights_on_few_tracks_do_not_flatter_themselves() -> None:
+    """Stems of noise have little to be found: fitted on all tracks with the smallest ridge, more than on fresh ones."""
     music = [excerpt(seed, 3.0) for seed in range(5)]
     one = evaluator(music, "mixer-bands", target="other")
     scores = one.scores((0.0, 0.0))
@@ -111,7 +114,7 @@ def test_many_weights_on_few_tracks_do_not_flatter_themselves(monkeypatch: pytes
     claimed = tracks.gains(tracks.closed_form(PENALTIES[:1])[0])[0].mean()
     honest = np.diagonal(tracks.gains(left_out(tracks)), axis1=1, axis2=2)[0].mean()
     assert honest < claimed
-    made = mixed(one, (0.0, 0.0), scores, [2])
+    made = mixed(one.refinement, one, (0.0, 0.0), scores, [2])
     fresh = evaluator([excerpt(seed, 3.0) for seed in range(200, 230)], "mixer-bands", target="other")
     how = fresh.refinement.model_copy(update={"weights": made.weights[2]})
     assert (fresh.scores((0.0, 0.0), refinement=how) - fresh.scores((0.0, 0.0)))[:, 2].mean() > -0.05
@@ -145,7 +148,7 @@ def test_the_closed_form_is_where_an_optimiser_ends(output: str, penalty: float)
 @pytest.mark.parametrize("offset", [0.0, 0.1])
 @pytest.mark.parametrize("output", WITH_WEIGHTS)
 def test_inner_products_tell_the_error_of_the_engine(output: str, offset: float, share: float) -> None:
-    """‖x − x̂‖² over that of the mean output, for random weights; excerpts fade, since filters see silence beyond them."""
+    """‖x − x̂‖² over that of the mean output, for random weights. Excerpts fade: filters see silence beyond."""
     music = noise_excerpt(3, 0.4)
     faded = music.references * torch.hann_window(music.references.shape[-1]) + offset / 4
     music = Excerpt("a", 0.0, RATE, STEMS, faded, frozenset(STEMS), "0" * 16)
@@ -176,7 +179,7 @@ def test_few_tracks_and_silence_keep_the_mean() -> None:
     one = evaluator([excerpt(0, 1.0)], "mixer")
     tracks = tracks_of(one, (0.0,), 1)
     assert np.array_equal(fitted(tracks), tracks.start)
-    made = mixed(one, (0.0,), one.scores((0.0,)), [1])
+    made = mixed(one.refinement, one, (0.0,), one.scores((0.0,)), [1])
     assert made.weights == {1: None}
     assert np.array_equal(made.scores, one.scores((0.0,)))
 
@@ -196,7 +199,7 @@ def test_fitting_costs_no_pass() -> None:
     one = evaluator([excerpt(seed, 1.0) for seed in range(4)], "mixer-bands")
     scores = one.scores((0.4, 0.2))
     before = one.passes.copy()
-    mixed(one, (0.4, 0.2), scores, [1, 2])
+    mixed(one.refinement, one, (0.4, 0.2), scores, [1, 2])
     assert one.passes == before
 
 
@@ -252,14 +255,15 @@ def test_separate_and_the_api_make_what_the_engine_makes(searched: Path) -> None
     torch.testing.assert_close(stems["bass"], expected, rtol=0, atol=1e-6)
 
 
-def test_a_benchmark_applies_and_keeps_the_weights(searched: Path) -> None:
+def test_a_benchmark_applies_and_keeps_the_weights(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if not (searched / "music" / "held-out").exists():
         write_tracks(searched / "music", 2, split="held-out", first=20)
-    path, out = searched / "small.schedule.json", searched / "bench.json"
+    path = searched / "small.schedule.json"
+    capsys.readouterr()
     entry = load_schedule_file(path).schedules["bass"]
-    command = ["benchmark", str(path), "--against", "shift", "-d", "cpu", "-o", str(out), "--excerpt", "0.4"]
+    command = ["benchmark", str(path), "--against", "shift", "--device", "cpu", "--json", "--excerpt", "0.4"]
     assert call(command) == 0
-    (method,) = [m for m in json.loads(out.read_text())["methods"] if m["kind"] == "schedule"]
+    (method,) = [m for m in json.loads(capsys.readouterr().out)["methods"] if m["kind"] == "schedule"]
     part = method["stems"]["bass"]
     assert part["weights"] == [list(row) for row in entry.weights["bass"]]
     music = schedopt.cut_excerpts(schedopt.load_tracks(f"folder:{searched}/music", "held-out"), 0.4)
@@ -285,3 +289,33 @@ def test_where_the_mean_is_as_good_it_is_exported(tmp_path: Path) -> None:
     assert call(["run", str(path)]) == 0
     entry = load_schedule_file(tmp_path / "small.schedule.json").schedules["vocals"]
     assert (entry.output, entry.weights) == ("mean", {})
+
+
+def test_auto_takes_the_best_output_of_every_trial(tmp_path: Path) -> None:
+    refinement = {"output": "auto", "steps": 2, "target": "bass", "shift": True}
+    path = write_study(tmp_path, tracks=5, refinement=refinement, study={"trials": 3}, search={"metric": "snr"})
+    assert call(["run", str(path)]) == 0
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path}/studies.db")
+    trial = study.best_trial
+    bench = PreparedSearch.prepare(load_config(path))
+    values = {}
+    for name in ("mean", "last", "mixer", "mixer-bands"):
+        one = bench.objective("bass")
+        one.outputs = (name,)
+        values[name] = one.outcome(tuple(trial.user_attrs["betas"])).value
+    assert trial.value == pytest.approx(max(values.values()), abs=1e-6)
+    assert values[trial.user_attrs["output"]] == max(values.values())
+    entry = load_schedule_file(tmp_path / "small.schedule.json").schedules["bass"]
+    assert entry.output in values
+    assert bool(entry.weights) == (entry.output in WITH_WEIGHTS)
+
+
+def test_auto_costs_the_passes_of_one_output(tmp_path: Path) -> None:
+    costs = []
+    for output in ("mixer", "auto"):
+        path = write_study(tmp_path, tracks=3, name=output, refinement={"output": output, "steps": 2})
+        bench = PreparedSearch.prepare(load_config(path, ["store.disk=0"]))
+        one = bench.objective("vocals")
+        one.outcome((0.4, 0.2))
+        costs.append(one.passes())
+    assert costs[0] == costs[1]

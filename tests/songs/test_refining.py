@@ -31,6 +31,12 @@ OPTIONS: list[dict[str, Any]] = [
     {"rule": "ddpm", "reverse": True},
     {"rule": "remix", "residual": 0.25},
     {"rule": "unmix", "residual": 0.5, "output": "mean"},
+    {"output": "mixer", "weights": {"bass": ((0.1, 0.4, 0.3, 0.1, -0.2, 0.1, 0.05, 0.4),)}},
+    {
+        "output": "mixer-bands",
+        "shift": True,
+        "weights": {"bass": tuple((0.1 * k, 0.4, 0.3, 0.1, -0.2, 0.1, 0.05, 0.4) for k in range(5))},
+    },
 ]
 
 SONG = 3 * mixture(int(0.9 * RATE), 3)

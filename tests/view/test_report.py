@@ -113,7 +113,10 @@ def test_it_tells_what_the_study_holds(study: Path, page: Outline) -> None:
     stored = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{study.parent}/studies.db")
     best = max((t for t in stored.trials if t.value is not None), key=lambda t: (t.values[0], -t.number))
     betas = " ".join(f"{beta:g}" for beta in best.user_attrs["betas"])
-    assert f"Selected and highest trial ({best.number}): β {betas}, {best.value:.2f} dB on the search" in page.text
+    assert (
+        f"Selected and highest trial ({best.number}): β {betas}; on the search excerpts {best.value:.3f} dB, "
+        in page.text
+    )
     assert f"{best.user_attrs['gain']:+.3f} dB over one pass" in page.text
     assert "`" not in page.text
     assert stored.user_attrs["weights"] in page.text

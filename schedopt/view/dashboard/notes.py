@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from optuna_dashboard import get_note, save_note
 
 from schedopt.search.provenance import lines, provenance
-from schedopt.search.study import summarize
+from schedopt.view.trials import explanation, scored
 
 OURS = "schedopt:notes"
 """System attribute of a study: digests of the notes written here, by trial id (or `study`)."""
@@ -57,16 +57,12 @@ def study_note(study: optuna.Study, named: Mapping[str, FrozenTrial], storage: s
             f"- the authors' line n/N: {attrs['line']['value']:.3f} dB",
             f"- scored on {len(attrs['excerpts'])} excerpts; the held-out tracks are not among them",
         ]
-    found += [
-        f"- {name}: {trial.values[0]:.3f} dB, {trial.user_attrs['gain']:+.3f} dB over one pass"
-        for name, trial in named.items()
-    ]
+    found += [f"- {name}: {scored(study, trial)}" for name, trial in named.items()]
     return "\n".join(
         [
             *found,
             "",
-            "The selected trial (surest gain over β = 0) is the one that is exported; the highest trial has the highest"
-            f" score{_why(study)}.",
+            explanation(study),
             *_listen(study, named.values()),
             "",
             "With the study's file as `STUDY.toml`:",
@@ -89,11 +85,6 @@ def study_note(study: optuna.Study, named: Mapping[str, FrozenTrial], storage: s
     )
 
 
-def _why(study: optuna.Study) -> str:
-    reason = summarize(study, "").reason
-    return f", but is not selected: {reason}" if reason else ""
-
-
 def trial_note(study: optuna.Study, name: str, trial: FrozenTrial) -> str:
     """A named trial's schedule and its gain."""
     attrs, references = trial.user_attrs, study.user_attrs
@@ -101,7 +92,7 @@ def trial_note(study: optuna.Study, name: str, trial: FrozenTrial) -> str:
         f"## The {name} of {_code(study.study_name)}",
         "",
         f"- β: {_code(' '.join(f'{beta:g}' for beta in attrs['betas']))}",
-        f"- score: {trial.values[0]:.3f} dB, {attrs['gain']:+.3f} dB over one pass",
+        f"- score: {scored(study, trial)}",
     ]
     if "line" in references:
         found.append(f"- over the authors' line n/N: {trial.values[0] - references['line']['value']:+.3f} dB")

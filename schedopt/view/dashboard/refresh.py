@@ -26,7 +26,7 @@ from schedopt.view.trials import named_trials
 SECONDS = 5.0
 """Pause between two turns."""
 
-SHOWN = ("schedules", "steps", "passes", "progress", "tracks")
+SHOWN = ("schedules", "steps", "dial", "passes", "progress", "tracks")
 """The figures on the study's page, of those that `study_figures` makes; Optuna's own page draws the importance."""
 
 CLEAR, TEXT = "rgba(0, 0, 0, 0)", "#808080"

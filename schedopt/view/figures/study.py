@@ -14,6 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.colors import sample_colorscale
 
 from schedopt.proof.statistics import TIE_DB
+from schedopt.search.study import search_of
+from schedopt.search_options import criteria
+from schedopt.view.figures.dial import dial_figure
 from schedopt.view.figures.drawing import (
     AXIS,
     SHOWN_LINES,
@@ -33,7 +36,7 @@ from schedopt.view.figures.drawing import (
     short,
     thinned,
 )
-from schedopt.view.figures.palette import BLUE, FAINT, GREEN, SCALE, method_style
+from schedopt.view.figures.palette import BLUE, FAINT, GREEN, SCALE, VERMILLION, method_style
 from schedopt.view.trials import named_trials
 
 NAMED_TRACKS = 30
@@ -49,8 +52,8 @@ MIN_TRIALS = 4
 def study_figures(study: optuna.Study) -> dict[str, go.Figure]:
     """Every figure that the study's trials allow, by name; none before a trial of ours is complete. Costs no pass.
 
-    Names: `schedules`, `steps`, `progress`, `tracks`, `passes`, `importance`. `schedopt.view.figures.caption` gives the
-    sentence below each.
+    Names: `schedules`, `steps`, `progress`, `tracks`, `passes`, `importance`, of a study of two metrics also `dial`.
+    `schedopt.view.figures.caption` gives the sentence below each.
 
     >>> import optuna, schedopt
     >>> schedopt.figures(optuna.create_study())
@@ -67,6 +70,7 @@ def study_figures(study: optuna.Study) -> dict[str, go.Figure]:
         "progress": _progress(study, trials),
         "tracks": _tracks(study, named),
         "passes": _passes(study, complete),
+        "dial": dial_figure(study, complete, named),
         "importance": _importance(study, complete),
     }
     return {name: figure for name, figure in figures.items() if figure is not None}
@@ -78,7 +82,9 @@ figures = study_figures
 
 def _styled(named: Mapping[str, FrozenTrial]) -> list[tuple[str, FrozenTrial, Style]]:
     """With their looks, the selected trial last, on top."""
-    styles = (Style(BLUE, symbol="circle", width=3), Style(GREEN, "dash", "diamond", 2.5))
+    looks = (("dash", "diamond"), ("dot", "square"))
+    others = (Style(colour, *look, 2.5) for colour, look in zip((GREEN, VERMILLION), looks, strict=True))
+    styles = (Style(BLUE, symbol="circle", width=3), *others)
     return [(name, trial, style) for (name, trial), style in zip(named.items(), styles, strict=False)][::-1]
 
 
@@ -316,7 +322,7 @@ def gain_label(metric: str) -> str:
 
 
 def _metric_key(study: optuna.Study) -> str:
-    return str(study.user_attrs["config"]["search"]["metric"])
+    return criteria(search_of(study))[0]
 
 
 def _metric(study: optuna.Study) -> str:

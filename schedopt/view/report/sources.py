@@ -15,7 +15,7 @@ from schedopt.data import Split, cut_excerpts, load_tracks
 from schedopt.errors import DataError, SchedoptError, SeparatorError
 from schedopt.files.benchmark_file import BenchmarkFile, StemScores
 from schedopt.files.schedule_file import SHARED
-from schedopt.proof.tables import footnotes, headline, lengths, stem_table
+from schedopt.proof.tables import footnotes, headline, lengths, objectives_table, stem_table
 from schedopt.rules import rule
 from schedopt.search.export import entry_of, load_study
 from schedopt.search.provenance import lines, provenance
@@ -26,8 +26,9 @@ from schedopt.types import Excerpt, ExcerptLength
 from schedopt.view.figures import benchmark_figures, study_figures
 from schedopt.view.report.clips import audible_in, clip, ranks
 from schedopt.view.report.page import Clip, Page, Section, Table
-from schedopt.view.trials import named_trials
+from schedopt.view.trials import dial_table, explanation, named_trials, scored
 
+FRONT = "Front: less bleed against fewer artifacts"
 TOP = 10
 """Trials in a report's table."""
 
@@ -75,8 +76,9 @@ def benchmark_page(file: BenchmarkFile, audio: Audio) -> Page:
     made, missing = _listen(_benchmark_clips(file, audio), audio)
     tables = []
     for scope in file.scopes:
-        header, rows = stem_table(file, scope)
-        tables.append(Table(tuple(header), tuple(tuple(row) for row in rows)))
+        for make in (stem_table, *[objectives_table] * bool(file.objectives)):
+            header, rows = make(file, scope)
+            tables.append(Table(tuple(header), tuple(tuple(row) for row in rows)))
     section = Section(
         "benchmark",
         "Held-out tracks",
@@ -210,15 +212,14 @@ def _summary_text(summary: Summary, study: optuna.Study) -> tuple[str, ...]:
     if not named:
         return (f"Trials: {counts}.",)
     sentences = [
-        f"{name[0].upper()}{name[1:]}: β {_numbers(trial.user_attrs['betas'])}, {trial.values[0]:.2f} dB on the search"
-        f" excerpts, {trial.user_attrs['gain']:+.3f} dB over one pass."
+        f"{name[0].upper()}{name[1:]}: β {_numbers(trial.user_attrs['betas'])}; on the search excerpts"
+        f" {scored(study, trial)}."
         for name, trial in named.items()
     ]
     left_out = study.user_attrs["left_out"]
     return (
         *sentences,
-        f"Trials: {counts}. The selected trial has the surest gain over β = 0 and is the one that is exported; the"
-        f" highest trial has the highest score{f', but is not selected: {summary.reason}' if summary.reason else ''}.",
+        f"Trials: {counts}. {explanation(study)}",
         "These scores are of the excerpts that were searched on, so they are biased upwards: `schedopt benchmark`"
         " measures the schedule on held-out tracks.",
         *(f"silent, so left out: {stem} in {', '.join(names)}" for stem, names in left_out.items()),
@@ -243,6 +244,9 @@ def _study_tables(study: optuna.Study, summary: Summary) -> tuple[Table, ...]:
     head = ("trial", "score", "gain over one pass", "passes", "β", "parameters")
     front = tuple((str(t.passes), _db(t.value), f"{t.gain:+.3f} dB", _numbers(t.betas)) for t in summary.front)
     tables = [Table((), facts), Table(head, tuple(rows), "Highest trials")]
+    if summary.dial:
+        header, points = dial_table(summary.dial)
+        tables.append(Table(header, tuple(points), FRONT))
     if front:
         tables.append(Table(("passes", "score", "gain over one pass", "β"), front, "What one more pass buys"))
     return tuple(tables)

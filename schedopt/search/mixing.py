@@ -1,7 +1,8 @@
 """Weights of the mixers (`schedopt.outputs.mixer`) in closed form, and their worth on tracks that are left out.
 
 With f_i what the passes of an excerpt left (the target's estimate of each step, the means of the other stems' and of
-the residual; in each band, for `mixer-bands`), x its true stem, w the weights and w₀ those of the mean output:
+the residual, and for `mixer-wiener` that output; in each band of those that have bands), x its true stem, w the
+weights and w₀ those of the mean output:
 
     e_t(w) = ‖x − Σ_i w_i·f_i‖² / ‖x − Σ_i w₀_i·f_i‖²          of track t, mean over its excerpts
     w(λ)   = argmin  mean_t e_t(w) + λ·Σ_i H_ii·(w_i − w₀_i)²     with H = mean_t of the f's inner products
@@ -202,8 +203,7 @@ def as_rows(weights: Array, rows: int) -> Weights:
 
 @dataclass(frozen=True)
 class Mixed:
-    """What the mixer makes of a schedule: left-out scores (tasks, N+1) in dB, and by n the weights fitted on all
-    tracks.
+    """What the mixer makes of a schedule: left-out scores (tasks, N+1) in dB, and weights fitted on all tracks, by n.
 
     `weights` has None where the mean output is as good.
     """

@@ -242,7 +242,9 @@ class _Worker:
         fault = storage_fault(error)
         if fault is not None:
             raise fault from fault.__cause__
-        if self.running is None or not isinstance(error, (ValueError, UpdateFinishedTrialError)):
+        # A result that comes too late ends in an assertion of Optuna's.
+        behind = error.__context__ if isinstance(error, AssertionError) else error
+        if self.running is None or not isinstance(behind, (ValueError, UpdateFinishedTrialError)):
             raise error
         trial = self.study._storage.get_trial(self.running)
         if not trial.state.is_finished():

@@ -163,7 +163,7 @@ def test_item_21_a_worker_that_was_suspended_goes_on(tmp_path: Path, start: Star
 def test_item_21_eleven_that_take_each_other_for_dead(tmp_path: Path, start: Start) -> None:
     """Nothing is suspended, but a heartbeat comes late where eleven share two cores; a grace of a second is too short."""
     path = slow_study(tmp_path, 30)
-    started = [start(path, "-q", grace=1) for _ in range(11)]
+    started = [start(path, "-q", "--debug", grace=1) for _ in range(11)]
     check_ended_well(started, tmp_path)
     assert [t.state for t in trials_of(path)].count(TrialState.COMPLETE) == 30
 

@@ -17,7 +17,7 @@ class SearchOptions(BaseModel):
     sampler: str = Field(
         "tpe",
         description=" | ".join(SHORT["sampler"])
-        + " | surrogate (schedopt's, experimental) | any class of optuna.samplers by its name",
+        + " | prefix-gp (schedopt's) | any class of optuna.samplers by its name",
     )
     sampler_options: dict[str, Any] = Field(
         default_factory=dict, description="[search.sampler_options] arguments of the sampler's class"
@@ -37,6 +37,13 @@ class SearchOptions(BaseModel):
         "lower-bound", description="select the trial with the surest gain over β = 0 by track, or the highest score"
     )
     grid: int = Field(6, ge=2, le=1001, description="sampler grid: values a parameter")
+    stop: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="end the study once no schedule is likely to gain more than so many dB over the selected one;"
+        " 0: run all trials",
+    )
     pareto: bool = Field(
         False, description="search both a high score and few passes (the number of steps becomes a parameter)"
     )
@@ -66,9 +73,11 @@ class SearchOptions(BaseModel):
 
     @model_validator(mode="after")
     def _fits_two_objectives(self) -> SearchOptions:
+        if self.pareto and self.stop:
+            raise ValueError("pareto = true does not go with stop, which is about the score alone")
         if self.pareto and self.pruner != "none":
             raise ValueError(f'pareto = true goes with pruner = "none", not with {self.pruner!r}')
-        if self.pareto and self.sampler in ("cmaes", "CmaEsSampler", "surrogate"):
+        if self.pareto and self.sampler in ("cmaes", "CmaEsSampler", "prefix-gp"):
             fitting = "tpe, gp, qmc, random or grid"
             raise ValueError(f"pareto = true does not go with the sampler {self.sampler}; choose {fitting}")
         return self

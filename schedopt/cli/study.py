@@ -23,6 +23,7 @@ from schedopt.search.study import Summary, study_name, summarize
 from schedopt.search.watcher import PLAIN_EVERY, ProgressBars, db
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown
+from schedopt.search.samplers import GRID_USED_UP
 from schedopt.workers.run import grid_used_up
 from schedopt.workers.run import run as run_study
 
@@ -110,7 +111,7 @@ def run(
         if written is not None:
             click.echo(f"schedule file: {written}")
     for summary in summaries:
-        if summary.finished < config.study.trials:
+        if summary.finished < config.study.trials and summary.ending == GRID_USED_UP:
             raise StudyError(grid_used_up(config, summary))
 
 
@@ -123,11 +124,13 @@ def _print_estimate(found: Estimate, *, as_json: bool) -> None:
 
 
 def _print_summary(summary: Summary, trials: int) -> None:
-    state = "complete" if summary.finished >= trials else "not complete"
+    state = "complete" if summary.finished >= trials else "at its end" if summary.ending else "not complete"
     click.echo(
         f"study {summary.study} is {state}: {summary.finished} of {trials} trials finished"
         f" ({summary.pruned} pruned, {summary.failed} failed)"
     )
+    if summary.ending is not None:
+        click.echo(f"it ended early: {summary.ending}")
     best = summary.best
     if best is None:
         click.echo("no trial was completed, so there is no best schedule")
@@ -189,6 +192,9 @@ def status(
         ("study", "complete", "pruned", "failed", "running", "best", "gain", "passes", "saved"),
         [_status_row(summary) for summary in summaries],
     )
+    for summary in summaries:
+        if summary.ending is not None:
+            click.echo(f"{summary.study} ended early: {summary.ending}")
     if compare:
         rows = [(name, *values) for name, values in differing(*origins).items()]
         _show.print_table(("what differs", *compare), rows or [("nothing", "", "")])

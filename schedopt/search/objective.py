@@ -117,10 +117,14 @@ class Objective:
         parts = [evaluator.passes for evaluator in self.evaluators]
         return Passes(sum(part.run for part in parts), sum(part.saved for part in parts))
 
+    def propose(self, trial: optuna.Trial) -> Schedule:
+        """The schedule of the trial, whole: its parameters are in the storage from now on. Costs no pass."""
+        return self.family.make(suggest(trial, self.family, self.resolution), self.resolution)
+
     def __call__(self, trial: optuna.Trial) -> float | tuple[float, int]:
         """Value of the trial in dB (and its passes, with `pareto`); `optuna.TrialPruned` where the pruner ends it."""
         began, before = time.perf_counter(), self.passes()
-        betas = self.family.make(suggest(trial, self.family, self.resolution), self.resolution)
+        betas = self.propose(trial)
         if self.pareto:
             betas = betas[: suggest_steps(trial, self.family)]
         trial.set_user_attr("betas", list(betas))

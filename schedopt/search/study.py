@@ -2,7 +2,8 @@
 
 A study is an ordinary Optuna study. Study attributes: `schedopt` (format version), `config`, `overrides`, `versions`,
 `separator`, `weights` and `data` (fingerprints), `optimised` (settings for cheaper passes), `excerpts`, `tracks`,
-`left_out`, `baseline`, `line` and `zeros` (mean score by step, dB), `references` (what scoring these three cost).
+`left_out`, `baseline`, `line` and `zeros` (mean score by step, dB), `references` (what scoring these three cost),
+`ending` (why it ended before it had its trials).
 Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`, `spread`
 and `gain_by_track` (see `Outcome.attributes`), `passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`),
 `failure` (why a trial failed), `owner` (machine and process), `retry_of` (the trial that it tries again), `versions`
@@ -36,6 +37,7 @@ PACKAGES = ("demucs", "mir_eval", "musdb", "numpy", "optuna", "scipy", "torch")
 FREE_KEYS = {
     "study": ("name", "storage", "trials", "workers"),
     "separator": ("device", "optimise"),
+    "search": ("stop",),
     "store": ("memory", "disk", "folder", "audio", "artifacts"),
 }
 """Keys that may differ when a study is resumed: they change where and how long it runs, not what a trial is."""
@@ -235,7 +237,8 @@ class Summary:
 
     `baseline` is the score of one pass, `line` that of the authors' straight line; dB. `passes_run` were run for
     these references and by the trials, `passes_saved` were shared with earlier ones; `seconds` likewise. Of a `foreign`
-    study, which another program made, the trials are counted, and nothing else is known.
+    study, which another program made, the trials are counted, and nothing else is known. `ending` is a sentence that
+    says why a study has ended before it had the trials asked for.
     """
 
     study: str
@@ -252,6 +255,7 @@ class Summary:
     seconds: float
     front: tuple[Trade, ...] = ()
     foreign: bool = False
+    ending: str | None = None
 
     @property
     def finished(self) -> int:
@@ -284,6 +288,7 @@ class Summary:
             "seconds": self.seconds,
             **({"front": [asdict(trade) for trade in self.front]} if self.front else {}),
             **({"foreign": True} if self.foreign else {}),
+            **({"ending": self.ending} if self.ending else {}),
         }
 
 
@@ -314,6 +319,7 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
         seconds=round(_total(spent, "seconds"), 3),
         front=_front(trials) if ours and len(study.directions) > 1 else (),
         foreign=not ours,
+        ending=attrs.get("ending") or None,
     )
 
 

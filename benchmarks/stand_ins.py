@@ -21,7 +21,10 @@ from scipy.interpolate import RBFInterpolator
 
 from benchmarks.recorded import STEPS, linear_schedules, load
 from schedopt.evaluation import Passes, Scores
-from schedopt.schedules import DEFAULT_RESOLUTION, Schedule
+from schedopt.schedules import Schedule
+
+LEVELS = 11
+"""Values of a β at the default resolution of 0.1."""
 
 EXCERPTS = 16
 WIDTH = 0.5
@@ -128,21 +131,29 @@ class Replayed(StandIn):
         super().__init__(self._table.shape[1], tracks)
 
     def table(self, schedules: NDArray[np.float64]) -> Scores:
-        rows = [[self._rows[node(tuple(b[:n]))] for n in range(len(b) + 1)] for b in schedules.tolist()]
+        count, steps = schedules.shape
+        rows = np.zeros((count, steps + 1), dtype=np.int64)
+        code = np.zeros(count, dtype=np.int64)
+        for n, level in enumerate(np.rint(schedules.T * 10).astype(np.int64), 1):
+            code = np.where(level == 0, 0, code * LEVELS + level)  # after β = 0 nothing before counts
+            rows[:, n] = self._rows[code]
         return np.asarray(self._table[rows].transpose(2, 0, 1))
 
 
 @functools.cache
-def surface(stem: str) -> tuple[dict[Schedule, int], Scores]:
-    """Every node at resolution 0.1, and their scores (nodes, tracks) in dB."""
+def surface(stem: str) -> tuple[NDArray[np.int64], Scores]:
+    """Row of every node at resolution 0.1, by its β in tenths as digits of a number; their scores (nodes, tracks), dB."""
     known = recorded_nodes(*load(stem))
-    levels = [round(k * DEFAULT_RESOLUTION, 10) for k in range(1, round(1 / DEFAULT_RESOLUTION) + 1)]
-    nodes = [found for n in range(STEPS + 1) for found in itertools.product(levels, repeat=n)]
-    points, between = padded(nodes), interpolation(known)
+    nodes = [found for n in range(STEPS + 1) for found in itertools.product(range(1, LEVELS), repeat=n)]
+    rows = np.zeros(LEVELS**STEPS, dtype=np.int64)
+    for row, found in enumerate(nodes):
+        rows[functools.reduce(lambda code, level: code * LEVELS + level, found, 0)] = row
+    points, between = padded([tuple(level / 10 for level in found) for found in nodes]), interpolation(known)
     table = np.concatenate([between(points[first : first + 4096]) for first in range(0, len(points), 4096)])
-    rows = {found: row for row, found in enumerate(nodes)}
-    for found, values in known.items():
-        table[rows[found]] = values
+    for row, found in enumerate(nodes):
+        exact = known.get(tuple(level / 10 for level in found))
+        if exact is not None:
+            table[row] = exact
     return rows, table
 
 

@@ -18,6 +18,7 @@ from schedopt.errors import ConfigError
 from schedopt.optuna_classes import build
 from schedopt.search.space import STEPS, grid_values
 from schedopt.search.candidates import Candidates
+from schedopt.search.predicted import PredictedStudy
 from schedopt.search.prefix_gp import PrefixGP, PrefixGPSampler
 
 MOST_POINTS = 10**5
@@ -65,32 +66,33 @@ class StudySampler(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._inner = self._make(_mixed(self._seed, trial.number))
-        self._inner.before_trial(study, trial)
+        self._inner.before_trial(self._seen(study), trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if self._candidates is None or self._is_grid():
-            return self._inner.infer_relative_search_space(study, trial)
+            return self._inner.infer_relative_search_space(self._seen(study), trial)
         return dict(self._candidates.space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         if self._candidates is None or self._is_grid():
-            return self._inner.sample_relative(study, trial, search_space)
+            return self._inner.sample_relative(self._seen(study), trial, search_space)
         if "fixed_params" in trial.system_attrs:
             return {}
-        inner = self._inner.infer_relative_search_space(study, trial)
-        params = self._inner.sample_relative(study, trial, inner)
+        seen = self._seen(study)
+        inner = self._inner.infer_relative_search_space(seen, trial)
+        params = self._inner.sample_relative(seen, trial, inner)
         for name, one in search_space.items():
             if name not in params:
-                params[name] = self._inner.sample_independent(study, trial, name, one)
+                params[name] = self._inner.sample_independent(seen, trial, name, one)
         others = (other for other in study.get_trials(deepcopy=False) if other.number != trial.number)
         return self._candidates.nearest_fresh(params, others)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+        return self._inner.sample_independent(self._seen(study), trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._inner.after_trial(study, trial, state, values)
@@ -126,6 +128,10 @@ class StudySampler(BaseSampler):
             return False
         taken = self._candidates.taken(study.get_trials(deepcopy=False))
         return not len(self._candidates.fresh(self._candidates.all, taken))
+
+    def _seen(self, study: Study) -> Study:
+        """The study as its sampler sees it; ours knows of predictions and of their errors."""
+        return study if isinstance(self._inner, PrefixGPSampler) else PredictedStudy.of(study)
 
     def _is_grid(self) -> bool:
         """Optuna's grid has each of its points once, and notes which they are on its own."""

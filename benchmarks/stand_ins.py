@@ -171,6 +171,7 @@ def interpolation(known: dict[Schedule, NDArray[np.float64]]) -> RBFInterpolator
     return RBFInterpolator(padded(list(known)), np.stack(list(known.values())), kernel="cubic", degree=1)
 
 
+@functools.cache
 def left_out_error(stem: str, every: int = 1) -> dict[str, float]:
     """Root mean square error, dB, of the interpolation at the nodes of one schedule of the free family left out at a
     time (or of every so-manieth): of a track's score, and of the mean over tracks; `spread` is the latter's deviation
@@ -183,7 +184,8 @@ def left_out_error(stem: str, every: int = 1) -> dict[str, float]:
         rest = [other for other in range(len(schedules)) if other != row]
         known = recorded_nodes(schedules[rest], scores[:, rest])
         new = [found for n in range(1, STEPS + 1) if (found := node(tuple(schedules[row, :n]))) not in known]
-        errors.append(interpolation(known)(padded(new)) - np.stack([everything[found] for found in new]))
+        if new:
+            errors.append(interpolation(known)(padded(new)) - np.stack([everything[found] for found in new]))
     apart, means = np.concatenate(errors), np.stack(list(everything.values())).mean(axis=1)
     return {
         "track": float(np.sqrt((apart**2).mean())),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -25,8 +26,22 @@ MOST_ENUMERATED = 4000
 NEAR = np.array([-0.03, -0.01, 0.01, 0.03])
 
 
+@dataclass(frozen=True)
+class Pool:
+    """Schedules, each once: their parameters (P, d) in the order of the space, and their β (P, N)."""
+
+    params: Array
+    betas: Array
+
+    def __len__(self) -> int:
+        return len(self.params)
+
+    def of(self, index: NDArray[Any]) -> Pool:
+        return Pool(self.params[index], self.betas[index])
+
+
 class Candidates:
-    """The schedules of `family` at `resolution`, by their parameters: arrays (P, d) in the order of `space`."""
+    """The schedules of `family` at `resolution`."""
 
     def __init__(self, family: Family, resolution: float) -> None:
         self.family = family
@@ -34,25 +49,22 @@ class Candidates:
         self.space: dict[str, FloatDistribution] = distributions(family, resolution)
 
     @cached_property
-    def all(self) -> Array | None:
-        """Every schedule of a small family once; None of a large one."""
+    def all(self) -> Pool | None:
+        """Every schedule of a small family; None of a large one."""
         levels = [_levels(one) for one in self.space.values()]
         if any(found is None for found in levels) or math.prod(len(found or ()) for found in levels) > MOST_ENUMERATED:
             return None
-        return self.distinct(np.array(list(itertools.product(*(found or () for found in levels)))))
+        return self.pool(np.array(list(itertools.product(*(found or () for found in levels)))))
 
-    def betas(self, params: Array) -> Array:
-        """(P, d) → (P, N)."""
+    def pool(self, params: Array) -> Pool:
+        """The schedules that parameters (P, d) give; of equal ones the first."""
         made = [self.family.make(self.named(one), self.resolution) for one in params]
-        return np.array(made, dtype=np.float64).reshape(-1, self.family.steps)
+        betas = np.array(made, dtype=np.float64).reshape(-1, self.family.steps)
+        _, first = np.unique(keys(betas), return_index=True)
+        return Pool(params, betas).of(np.sort(first))
 
     def named(self, params: Array) -> dict[str, float]:
         return dict(zip(self.space, params.tolist(), strict=True))
-
-    def distinct(self, params: Array) -> Array:
-        """Parameters of each schedule once, the first of those that are equal."""
-        _, first = np.unique(keys(self.betas(params)), return_index=True)
-        return np.asarray(params[np.sort(first)])
 
     def schedule_of(self, trial: FrozenTrial) -> Schedule | None:
         """The whole schedule that a trial has, or, queued, will have; None where that is not known."""
@@ -67,10 +79,6 @@ class Candidates:
         """Schedules (M, N) of trials that are finished, running or queued."""
         found = [self.schedule_of(trial) for trial in trials if trial.state != TrialState.FAIL]
         return np.array([one for one in found if one is not None], dtype=np.float64).reshape(-1, self.family.steps)
-
-    def fresh(self, params: Array, taken: Array) -> Array:
-        """Those of `params` whose schedule is not among those `taken`."""
-        return np.asarray(params[~np.isin(keys(self.betas(params)), keys(taken))])
 
     def draw(self, rng: np.random.Generator, count: int) -> Array:
         return np.stack([at(one, rng.random(count)) for one in self.space.values()], axis=1)
@@ -87,15 +95,19 @@ class Candidates:
 
     def nearest_fresh(self, params: dict[str, Any], trials: Iterable[FrozenTrial]) -> dict[str, float]:
         """`params`, or where their schedule is taken, those of the nearest one that is not (as far as is looked)."""
-        point, taken = np.array([[float(params[name]) for name in self.space]]), self.taken(trials)
-        if len(self.fresh(point, taken)):
-            return self.named(point[0])
-        around = self.around(point[0]) if self.all is None else self.all
-        left = self.fresh(around, taken)
+        wanted, taken = self.pool(np.array([[float(params[name]) for name in self.space]])), self.taken(trials)
+        if len(fresh(wanted, taken)):
+            return self.named(wanted.params[0])
+        left = fresh(self.pool(self.around(wanted.params[0])) if self.all is None else self.all, taken)
         if not len(left):
-            return self.named(point[0])
-        apart = np.abs(self.betas(left) - self.betas(point)).sum(axis=1)
-        return self.named(left[int(apart.argmin())])
+            return self.named(wanted.params[0])
+        apart = np.abs(left.betas - wanted.betas).sum(axis=1)
+        return self.named(left.params[int(apart.argmin())])
+
+
+def fresh(pool: Pool, taken: Array) -> Pool:
+    """What is left of `pool` without the schedules `taken` (M, N)."""
+    return pool.of(np.flatnonzero(~np.isin(keys(pool.betas), keys(taken))))
 
 
 def keys(schedules: Array) -> NDArray[np.int64]:

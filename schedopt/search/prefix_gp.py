@@ -25,7 +25,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from schedopt.schedules import Schedule, line, zeros
-from schedopt.search.candidates import Candidates, at, keys
+from schedopt.search.candidates import Candidates, Pool, at, fresh, keys
 from schedopt.search.study import best_trial
 from schedopt.search.surface import ABSENT, Array, Surface
 
@@ -63,8 +63,8 @@ class Known:
     schedules: Array
 
 
-Worth = Callable[[Known, Array], Array]
-"""What is known, parameters (P, d) → what is searched the highest of, (P,)."""
+Worth = Callable[[Known, Pool], Array]
+"""What is known, schedules → what is searched the highest of, (P,)."""
 
 
 class PrefixGP:
@@ -85,11 +85,12 @@ class PrefixGP:
         """Parameters of the trial `number`; None where every schedule has been scored."""
         known = self.known([t for t in study.get_trials(deepcopy=False) if t.number != number], study)
         if known.surface is not None and len(known.schedules) < START_WITH_MIDDLE:
-            middle = np.array([[float(at(one, HALF)[0]) for one in self.candidates.space.values()]])
-            if len(self._fresh(middle, known)):
-                return self.candidates.named(middle[0])
+            middle = [[float(at(one, HALF)[0]) for one in self.candidates.space.values()]]
+            third = self._fresh(self.candidates.pool(np.array(middle)), known)
+            if len(third):
+                return self.candidates.named(third.params[0])
         left = self._search(known, rng, self._worth)
-        return self.candidates.named(left[int(self._worth(known, left).argmax())]) if len(left) else None
+        return self.candidates.named(left.params[int(self._worth(known, left).argmax())]) if len(left) else None
 
     def chance_of_more(self, study: Study, gain: float, rng: np.random.Generator) -> float:
         """Posterior probability, from above, that a schedule scores more than `gain` dB above the selected trial.
@@ -104,13 +105,13 @@ class PrefixGP:
             return 1.0
         surface, limit = known.surface, selected.values[0] + gain
 
-        def exceeding(known: Known, params: Array) -> Array:
-            nodes = self.nodes(self.candidates.betas(params))
+        def exceeding(known: Known, pool: Pool) -> Array:
+            nodes = self.nodes(pool.betas)
             found = self._exceeding(surface, nodes.reshape(-1, self.steps), limit)
             return np.asarray(found.reshape(nodes.shape[:2]).max(axis=1))
 
         left = self._search(known, rng, exceeding)
-        nodes = self.nodes(self.candidates.betas(left)).reshape(-1, self.steps)
+        nodes = self.nodes(left.betas).reshape(-1, self.steps)
         nodes = nodes[~np.isin(keys(nodes), known.nodes)]
         _, first = np.unique(keys(nodes), return_index=True)
         return min(1.0, float(self._exceeding(surface, nodes[first], limit).sum()))
@@ -199,22 +200,23 @@ class PrefixGP:
             chained=self.chained,
         )
 
-    def _search(self, known: Known, rng: np.random.Generator, worth: Worth) -> Array:
+    def _search(self, known: Known, rng: np.random.Generator, worth: Worth) -> Pool:
         """Schedules that are left, in random order: all of a small family; of a large one those around the worthiest."""
         if self.candidates.all is not None:
-            return np.asarray(rng.permutation(self._fresh(self.candidates.all, known)))
-        pool = self._fresh(self.candidates.distinct(self.candidates.draw(rng, DRAWN)), known)
+            left = self._fresh(self.candidates.all, known)
+            return left.of(rng.permutation(len(left)))
+        pool = self._fresh(self.candidates.pool(self.candidates.draw(rng, DRAWN)), known)
         for _ in range(ROUNDS if known.surface is not None and len(pool) else 0):
-            top = pool[np.argsort(-worth(known, pool))[:STARTS]]
+            top = pool.params[np.argsort(-worth(known, pool))[:STARTS]]
             near = np.concatenate([top, *(self.candidates.around(one) for one in top)])
-            pool = self._fresh(self.candidates.distinct(near), known)
+            pool = self._fresh(self.candidates.pool(near), known)
         return pool
 
-    def _worth(self, known: Known, params: Array) -> Array:
+    def _worth(self, known: Known, pool: Pool) -> Array:
         """Expected improvement over the best score in dB, per pass and excerpt, (P,)."""
         if known.surface is None:
-            return np.zeros(len(params))
-        nodes = self.nodes(self.candidates.betas(params))
+            return np.zeros(len(pool))
+        nodes = self.nodes(pool.betas)
         means, deviations = self._predict(known.surface, nodes)
         z = (means - known.best) / deviations
         density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
@@ -224,21 +226,24 @@ class PrefixGP:
     def _predict(self, surface: Surface, nodes: Array) -> tuple[Array, Array]:
         """Mean and `DARING` deviation of the nodes that a trial's value may be: (P, N) or (P, 1)."""
         valued = nodes if self.choose_steps else nodes[:, -1:]
-        mean, deviation = surface.predict(valued.reshape(-1, self.steps))
-        return mean.reshape(valued.shape[:2]), DARING * deviation.reshape(valued.shape[:2])
+        flat = valued.reshape(-1, self.steps)
+        # Schedules that are alike share most of their nodes.
+        _, first, back = np.unique(keys(flat), return_index=True, return_inverse=True)
+        mean, deviation = surface.predict(flat[first])
+        return mean[back].reshape(valued.shape[:2]), DARING * deviation[back].reshape(valued.shape[:2])
 
     def _cost(self, known: Known, nodes: Array) -> NDArray[np.int64]:
         """Passes per excerpt that were not run yet, (P,)."""
         found = keys(nodes.reshape(-1, self.steps)).reshape(nodes.shape[:2])
         return np.asarray((~np.isin(found, known.nodes)).sum(axis=1))
 
-    def _fresh(self, params: Array, known: Known) -> Array:
+    def _fresh(self, pool: Pool, known: Known) -> Pool:
         """Those not scored yet; a trial that chooses its best prefix must hold a node that is new, where one does."""
-        left = self.candidates.fresh(params, known.schedules)
+        left = fresh(pool, known.schedules)
         if not self.choose_steps or not len(left):
             return left
-        new = self._cost(known, self.nodes(self.candidates.betas(left))) > 0
-        return left[new] if new.any() else left
+        new = self._cost(known, self.nodes(left.betas)) > 0
+        return left.of(np.flatnonzero(new)) if new.any() else left
 
 
 HALF = np.array([0.5])

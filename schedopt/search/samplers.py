@@ -17,7 +17,7 @@ from schedopt.config import StudyConfig
 from schedopt.errors import ConfigError
 from schedopt.optuna_classes import build
 from schedopt.search.space import STEPS, grid_values
-from schedopt.search.candidates import Candidates
+from schedopt.search.candidates import Candidates, fresh
 from schedopt.search.predicted import PredictedStudy
 from schedopt.search.prefix_gp import PrefixGP, PrefixGPSampler
 
@@ -127,7 +127,7 @@ class StudySampler(BaseSampler):
         if self._candidates is None or self._candidates.all is None:
             return False
         taken = self._candidates.taken(study.get_trials(deepcopy=False))
-        return not len(self._candidates.fresh(self._candidates.all, taken))
+        return not len(fresh(self._candidates.all, taken))
 
     def _seen(self, study: Study) -> Study:
         """The study as its sampler sees it; ours knows of predictions and of their errors."""

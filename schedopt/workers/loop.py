@@ -70,7 +70,7 @@ def work(
     worker = _Worker(study, objective, trials, on_trial, callbacks)
     try:
         worker.begin()
-        while not (stop() or study._stop_flag or worker.is_done()):
+        while not (stop() or worker.is_done() or study._stop_flag):
             if not worker.start_one():
                 time.sleep(WAIT_SECONDS)
     except KeyboardInterrupt:

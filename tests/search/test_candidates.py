@@ -24,7 +24,7 @@ def trial(candidates: Candidates, state: TrialState, **params: float) -> FrozenT
 def test_a_small_family_is_enumerated_without_repeats(name: str, resolution: float, count: int) -> None:
     candidates = Candidates(family(name, 3), resolution)
     assert candidates.all is not None
-    schedules = {tuple(betas) for betas in candidates.betas(candidates.all).tolist()}
+    schedules = {tuple(betas) for betas in candidates.all.betas.tolist()}
     assert len(schedules) == len(candidates.all) == count
 
 

@@ -60,9 +60,7 @@ def study(stem: str, variant: str, excerpts: int, trials: int, seed: int) -> tup
         pruner=name,
         seed=seed,
     )
-    made = optuna.create_study(
-        direction="maximize", sampler=make_sampler(settings), pruner=make(objective.unit_tracks)
-    )
+    made = optuna.create_study(direction="maximize", sampler=make_sampler(settings), pruner=make(objective.unit_tracks))
     made.optimize(objective, n_trials=trials)
     pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in made.trials)
     scores = evaluator.table(np.array(linear_schedules()))[evaluator.searched]

@@ -3,12 +3,12 @@
 Whole studies with schedopt's own objective, references, samplers and pruners; only the evaluator is a stand-in
 (`benchmarks.stand_ins`): made scores whose steps add up (`made`), remix as arithmetic (`mixed`), and recorded scores
 of the demo model (`vocals`, `drums`). Half of the tracks are searched, the other half is held out; each seed has
-another surface or draws another half. Passes count as in a study: equal inputs are separated once, the references first.
+another surface or draws another half. Passes count as in a study: the references first, equal inputs once.
 
 Columns: passes per excerpt until the first complete trial with 95 % of the gain over one pass that the best schedule
-of the family has on the searched tracks (median over seeds, "–" where most did not get there), how many seeds got there,
-that median over TPE's, passes per excerpt of a study of so many trials, the gain of its selected trial on the held-out
-tracks, and that less TPE's with the same pruner, paired by seed: mean and 95 % interval, dB. A study that has not
+of the family has on the searched tracks (median over seeds, "–" where most did not get there), that median over TPE's,
+how many seeds got there, passes per excerpt of a whole study, the gain of its selected trial on the held-out tracks,
+and that less TPE's with the same pruner, paired by seed: mean and 95 % interval, dB. A study that has not
 reached the goal by then goes on for a while to see when it does. Constants of schedopt's sampler were chosen on other
 seeds (100 and up).
 """
@@ -90,7 +90,9 @@ def schedules_of(name: str) -> NDArray[np.float64]:
     made = family(name, STEPS)
     points = np.linspace(0, 1, round(1 / DEFAULT_RESOLUTION) + 1)
     grid = itertools.product(points, repeat=len(made.space))
-    return np.array(sorted({made.make(dict(zip(made.space, point, strict=True)), DEFAULT_RESOLUTION) for point in grid}))
+    return np.array(
+        sorted({made.make(dict(zip(made.space, point, strict=True)), DEFAULT_RESOLUTION) for point in grid})
+    )
 
 
 @cache
@@ -144,7 +146,7 @@ def play(case: Case, seed: int, trials: int, limit: int) -> Played | None:
     study, objective = study_of(stand_in, config(case, seed))
     needed, passes, held_out = np.inf, 0.0, 0.0
     for number in range(limit):
-        if number > trials and np.isfinite(needed) or is_exhausted(study):
+        if (number > trials and np.isfinite(needed)) or is_exhausted(study):
             break
         study.optimize(objective, n_trials=1)
         trial = study.get_trials(deepcopy=False)[-1]

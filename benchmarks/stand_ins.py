@@ -142,7 +142,7 @@ class Replayed(StandIn):
 
 @functools.cache
 def surface(stem: str) -> tuple[NDArray[np.int64], Scores]:
-    """Row of every node at resolution 0.1, by its β in tenths as digits of a number; their scores (nodes, tracks), dB."""
+    """Row of every node at resolution 0.1, by its β in tenths as digits of a number; their scores (nodes, tracks)."""
     known = recorded_nodes(*load(stem))
     nodes = [found for n in range(STEPS + 1) for found in itertools.product(range(1, LEVELS), repeat=n)]
     rows = np.zeros(LEVELS**STEPS, dtype=np.int64)

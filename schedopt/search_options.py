@@ -15,9 +15,10 @@ class SearchOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
     sampler: str = Field(
-        "tpe",
-        description=" | ".join(SHORT["sampler"])
-        + " | prefix-gp (schedopt's) | any class of optuna.samplers by its name",
+        "prefix-gp",
+        description="proposes schedules: prefix-gp learns from all prefixes and counts passes | "
+        + " | ".join(SHORT["sampler"])
+        + " | any class of optuna.samplers by its name",
     )
     sampler_options: dict[str, Any] = Field(
         default_factory=dict, description="[search.sampler_options] arguments of the sampler's class"

@@ -19,11 +19,11 @@ from schedopt.files.writing import check_writable, write_text
 from schedopt.search import export as exports
 from schedopt.search.estimate import Estimate, estimate
 from schedopt.search.provenance import differing, lines, provenance
+from schedopt.search.samplers import GRID_USED_UP
 from schedopt.search.study import Summary, study_name, summarize
 from schedopt.search.watcher import PLAIN_EVERY, ProgressBars, db
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown
-from schedopt.search.samplers import GRID_USED_UP
 from schedopt.workers.run import grid_used_up
 from schedopt.workers.run import run as run_study
 

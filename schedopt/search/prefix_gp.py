@@ -150,9 +150,7 @@ class PrefixGP:
     def _plain(self) -> Array:
         return np.full((1, self.steps), 0.0 if self.chained else ABSENT)
 
-    def _measured(
-        self, trials: Sequence[FrozenTrial], study: Study
-    ) -> dict[tuple[float, ...], tuple[float, float]]:
+    def _measured(self, trials: Sequence[FrozenTrial], study: Study) -> dict[tuple[float, ...], tuple[float, float]]:
         """Node → score and standard error in dB, of finished trials and of the study's references."""
         found: dict[tuple[float, ...], tuple[float, float]] = {}
 
@@ -201,7 +199,7 @@ class PrefixGP:
         )
 
     def _search(self, known: Known, rng: np.random.Generator, worth: Worth) -> Pool:
-        """Schedules that are left, in random order: all of a small family; of a large one those around the worthiest."""
+        """Schedules that are left: all of a small family in random order; of a large one those around the worthiest."""
         if self.candidates.all is not None:
             left = self._fresh(self.candidates.all, known)
             return left.of(rng.permutation(len(left)))

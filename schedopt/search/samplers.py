@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 from schedopt.config import StudyConfig
 from schedopt.errors import ConfigError
 from schedopt.optuna_classes import build
-from schedopt.search.space import STEPS, grid_values
 from schedopt.search.candidates import Candidates, fresh
 from schedopt.search.predicted import PredictedStudy
 from schedopt.search.prefix_gp import PrefixGP, PrefixGPSampler
+from schedopt.search.space import STEPS, grid_values
 
 MOST_POINTS = 10**5
 """Of a grid, all of which Optuna's sampler keeps in a list."""

@@ -16,9 +16,7 @@ Capture = pytest.CaptureFixture[str]
 
 def test_a_family_whose_every_schedule_has_been_scored_ends_the_study(tmp_path: Path, capsys: Capture) -> None:
     """One step at resolution 0.25: five schedules, whatever the sampler."""
-    path = write_study(
-        tmp_path, tracks=1, refinement={"steps": 1}, schedule={"resolution": 0.25}, study={"trials": 30}
-    )
+    path = write_study(tmp_path, tracks=1, refinement={"steps": 1}, schedule={"resolution": 0.25}, study={"trials": 30})
     for _ in range(2):
         assert call(["run", str(path)]) == 0
         out = capsys.readouterr().out

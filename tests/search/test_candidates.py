@@ -20,7 +20,9 @@ def trial(candidates: Candidates, state: TrialState, **params: float) -> FrozenT
     )
 
 
-@pytest.mark.parametrize(("name", "resolution", "count"), [("linear", 0.1, 121), ("linear", 0.25, 25), ("free", 0.5, 27)])
+@pytest.mark.parametrize(
+    ("name", "resolution", "count"), [("linear", 0.1, 121), ("linear", 0.25, 25), ("free", 0.5, 27)]
+)
 def test_a_small_family_is_enumerated_without_repeats(name: str, resolution: float, count: int) -> None:
     candidates = Candidates(family(name, 3), resolution)
     assert candidates.all is not None

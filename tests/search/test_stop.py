@@ -1,4 +1,4 @@
-"""The stop rule: a study ends where nothing is to be found, and goes on where something is; other parts of the model."""
+"""The stop rule ends studies in which nothing is to be found, and no others; what the model makes of prefixes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from schedopt.search.space import suggest
 
 @pytest.mark.parametrize("sampler", ["prefix-gp", "tpe"])
 def test_studies_in_which_nothing_is_to_be_found_end_early(sampler: str) -> None:
-    played = [play(stem, 0.0, sampler, "predictive", "best", 0.02, 40, seed) for stem in ("vocals", "drums") for seed in range(2)]
+    cases = [(stem, seed) for stem in ("vocals", "drums") for seed in range(2)]
+    played = [play(stem, 0.0, sampler, "predictive", "best", 0.02, 40, seed) for stem, seed in cases]
     assert all(early and not false for early, false, _ in played)
 
 

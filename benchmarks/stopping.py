@@ -1,9 +1,9 @@
 """Whether `[search] stop` ends studies in time, and only then: `python -m benchmarks.stopping`.
 
 Whole studies of the linear family with schedopt's own objective, samplers and pruner on recorded scores of the demo
-model (`benchmarks.recorded`) whose gains were changed so that it is known what is to be found. Of each track's gain over
-one pass the mean over the tracks is taken away and given back so many times that the best schedule gains so many dB:
-0 (in the mean every schedule gains nothing, on each track it gains or loses what it did), 0.01 or 0.05.
+model (`benchmarks.recorded`), changed so that it is known what is to be found: of each track's gain over one pass the
+mean over the tracks is taken away and given back so many times that the best schedule gains so many dB (with 0 every
+schedule gains nothing in the mean, and on each track what it did more or less than the mean).
 `choose` is how the trial is selected: by the lower bound, which is often β = 0 for so few tracks, or by the mean.
 Columns: studies that ended early and said so, those of them whose sentence was false (a schedule gains more than `stop`
 over the selected one on these tracks), and finished trials (mean).

@@ -76,7 +76,7 @@ def work(
     with shielded():
         try:
             worker.begin()
-            while not (stop() or study._stop_flag or worker.is_done()):
+            while not (stop() or worker.is_done() or study._stop_flag):
                 sleep(0 if worker.start_one() else WAIT_SECONDS)
         except KeyboardInterrupt:
             obeyed()
@@ -153,7 +153,10 @@ class _Worker:
         finished = sum(trial.state in FINISHED for trial in trials)
         if finished >= self.trials:
             return not any(trial.state == TrialState.RUNNING and is_unowned(trial) for trial in trials)
-        return not any(trial.state in OPEN for trial in trials) and is_exhausted(self.study)
+        sentence = ending(self.study)
+        if sentence != (self.study.user_attrs.get("ending") or None):
+            self.study.set_user_attr("ending", sentence or "")
+        return sentence is not None
 
     def start_one(self) -> bool:
         """Run one trial, unless those that others run may be enough; whether one was run.
@@ -169,7 +172,7 @@ class _Worker:
                 self._release_silent()
                 return False
             if not waiting and is_exhausted(self.study):
-                return False
+                return False  # the last schedules are being scored
             self.running = None
             try:
                 callbacks = [self._after, *self.callbacks]
@@ -196,6 +199,8 @@ class _Worker:
             try:
                 for name, value in self.notes.items():
                     trial.set_user_attr(name, value)
+                # While others wait, so that no two workers score the same schedule.
+                getattr(self.objective, "propose", lambda _: None)(trial)
             finally:
                 leave()
             try:
@@ -266,7 +271,13 @@ def _file_of(study: optuna.Study) -> tuple[int, int] | None:
     return state.st_dev, state.st_ino
 
 
+def ending(study: optuna.Study) -> str | None:
+    """Why the study ends before it has its trials, as its sampler says; None where it does not."""
+    told: Callable[[optuna.Study], str | None] = getattr(study.sampler, "ending", lambda _: None)
+    return told(study)
+
+
 def is_exhausted(study: optuna.Study) -> bool:
-    """Whether the sampler is a grid of which no point is left."""
+    """Whether the sampler has nothing left to propose."""
     exhausted: Callable[[optuna.Study], bool] = getattr(study.sampler, "is_exhausted", lambda _: False)
     return exhausted(study)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import tomli
 import yaml
+from packaging.requirements import Requirement
 
 import schedopt
 from tests.studies import write_study
@@ -20,7 +24,7 @@ sys.modules.update(dict.fromkeys({packages!r}))
 from schedopt.cli import call
 sys.exit(call(sys.argv[1:]))
 """
-OPTIONAL = ("plotly", "optuna_dashboard", "kaleido", "distributed", "psycopg")
+OPTIONAL = ("plotly", "optuna_dashboard", "kaleido", "distributed", "psycopg", "optunahub")
 
 
 def without(packages: tuple[str, ...], *argv: str) -> subprocess.CompletedProcess[str]:
@@ -56,6 +60,33 @@ def test_one_line_names_the_extra(package: str, argv: list[str], extra: str, tmp
     assert f"pip install '.[{extra}]'" in lines[0]
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert re.search(rf'^{extra} = \[.*"{package.replace("_", "-")}', settings, re.MULTILINE)
+
+
+def direct_dependencies() -> set[str]:
+    project = tomli.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    return {Requirement(line).name for line in listed} - {"schedopt"}
+
+
+def test_every_package_that_is_named_has_the_version_that_the_checks_run_on() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {one.name: one for one in map(Requirement, (line for line in lines if not line.startswith("#")))}
+    assert pinned.keys() == direct_dependencies()
+    assert all(str(one.specifier).startswith("==") for one in pinned.values())
+    other = {
+        f"{name} is {version(name)}, not {one.specifier}"
+        for name, one in pinned.items()
+        if (one.marker is None or one.marker.evaluate()) and version(name).partition("+")[0] not in one.specifier
+    }
+    assert not other
+
+
+def test_the_version_has_one_source_and_a_section_in_the_changelog() -> None:
+    settings = tomli.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "version" not in settings["project"]
+    assert settings["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "schedopt.__version__"}
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[0] == schedopt.__version__
 
 
 def test_the_citation_names_the_paper_and_demucs() -> None:

@@ -92,7 +92,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Tells at once that work begins: to load PyTorch takes seconds. Of commands that only read, to people alone."""
+        """Tells at once that work begins: to load PyTorch takes seconds. Commands that only read tell people alone."""
         silent = {"-h", "--help", "-q", "--quiet", "--schema"} & set(args)
         told = args[0] in WORKING or (args[0] in COMMANDS and sys.stderr.isatty())
         if told and not silent and "torch" not in sys.modules:

@@ -123,7 +123,8 @@ def separate_songs(
             scratch space are needed so many times. `on_position` is called in these threads.
 
     Raises:
-        DataError: `two_stems` that the model does not have, or together with `quality`; MP3 that cannot be written here.
+        DataError: `two_stems` that the model does not have, or together with `quality`; MP3 that cannot be written
+            here.
     """
     if options.encoding.format == "mp3":
         check_mp3()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 import optuna
 import pytest
+from rich.console import Console
 
 import schedopt
 from schedopt.cli import call
 from schedopt.cli._show import print_table
+from schedopt.metrics import METRICS
 from tests.proof.schedules import write_bench, write_schedule
-from tests.studies import make_study, write_study
+from tests.studies import make_study, write_study, write_tracks
 
 Capture = pytest.CaptureFixture[str]
 
@@ -94,6 +97,61 @@ def test_status_and_summary_fit_into_a_hundred_columns(
     printed = capsys.readouterr()
     assert max(map(len, click.unstyle(printed.out).splitlines())) <= width
     assert printed.err == ""
+
+
+WIDE = "note: this table has "
+HINT = "widen it, or scroll sideways with | less -S"
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study file with its tracks, a schedule file, its benchmark, and two folders of stems."""
+    folder = tmp_path_factory.mktemp("music")
+    write_bench(folder, tracks=7)
+    write_tracks(folder / "music", 2)
+    write_study(folder, tracks=2, refinement={"target": "vocals", "steps": 9})
+    made = write_schedule(folder, "a", vocals={"betas": [0.5]}, bass={"betas": [0.5, 0.2]})
+    command = ["benchmark", str(made), "--against", "shift,line", "-o", str(folder / "result.json")]
+    assert call([*command, "--excerpt", "0.2"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("argv", "wide"),
+    [
+        (["benchmark", "{}/a.schedule.json", "--against", "shift", "--excerpt", "0.2"], True),
+        (["verify", "{}/result.json"], False),
+        (["sweep", "{}/small.toml"], False),
+        (["reproduce", "{}/small.toml"], True),
+        (["evaluate", "{}/music/search", "{}/music/search"], False),
+        (["evaluate", "{}/music/search", "{}/music/search", "--metrics", ",".join(METRICS)], True),
+        (["separate", "--list-models"], False),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_tables_fit_into_a_hundred_columns_or_say_how_to_widen(
+    argv: list[str], wide: bool, music: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    tables: list[str] = []
+    printed_by = Console.print
+
+    def watched(console: Console, *args: Any, **kwargs: Any) -> None:
+        with console.capture() as captured:
+            printed_by(console, *args, **kwargs)
+        tables.append(captured.get())
+
+    monkeypatch.setattr(Console, "print", watched)
+    assert call([word.format(music) for word in argv]) == 0
+    printed = capsys.readouterr()
+    assert bool(tables) == (argv[0] not in ("verify", "separate"))
+    assert all(len(click.unstyle(line)) <= 100 for table in tables for line in table.splitlines())
+    notes = [line for line in printed.err.splitlines() if line.startswith(WIDE)]
+    assert bool(notes) == wide, printed.err
+    assert all(line.endswith(HINT) for line in notes)
+    if argv[0] in ("verify", "separate"):
+        assert all(len(line.replace(str(music), "")) <= 100 for line in printed.out.splitlines())
 
 
 def test_a_report_by_name_needs_no_study_file(tmp_path: Path, capsys: Capture) -> None:

@@ -81,6 +81,7 @@ def test_a_shared_schedule_serves_every_stem_but_those_with_their_own(tmp_path: 
     assert entries["bass"].refinement("bass") == Refinement("bass", rule="resum", shift=True, output="mean", seed=3)
 
 
+@pytest.mark.slow
 def test_an_exported_study_reads_back_and_fits_its_model_only(tmp_path: Path) -> None:
     config = make_study(tmp_path, study={"trials": 2, "storage": f"sqlite:///{tmp_path}/s.db"})
     run(config)
@@ -96,6 +97,7 @@ def test_an_exported_study_reads_back_and_fits_its_model_only(tmp_path: Path) ->
         check_separator(file, tiny_separator(seed=1), "a.json")
 
 
+@pytest.mark.slow
 def test_no_oracle_reaches_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_study(tmp_path, study={"name": "o", "trials": 2}, refinement={"rule": "oracle", "steps": 2})
     storage = f"sqlite:///{tmp_path}/o.db"
@@ -208,7 +210,7 @@ def test_weights_of_a_mixer_are_read_and_checked_against_the_model(tmp_path: Pat
     [
         (
             with_weights(GOOD, "mean"),
-            "schedules.vocals: weights go with the outputs mixer and mixer-bands, not with mean",
+            "schedules.vocals: weights go with the outputs mixer, mixer-bands, mixer-wiener, not with mean",
         ),
         (with_weights(GOOD * 2), "schedules.vocals: weights of vocals have 2 rows, but mixer has 1 bands"),
         (with_weights(GOOD, "mixer-bands"), "schedules.vocals: weights of vocals have 1 rows, but mixer-bands has 5"),

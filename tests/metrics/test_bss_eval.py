@@ -81,6 +81,7 @@ def test_a_filtered_reference_is_forgiven(taps: list[float]) -> None:
     assert sdr(faded(reference), filtered(faded(reference), taps)) > 120
 
 
+@pytest.mark.slow
 def test_a_singular_system_keeps_to_the_projection() -> None:
     # a faded tone spans a handful of the 512 dimensions; what mir_eval makes of the others is rounding (here 5.9 dB)
     reference = faded(sines(6000, 90.7))
@@ -90,6 +91,7 @@ def test_a_singular_system_keeps_to_the_projection() -> None:
     assert plain - 0.4 < ours < plain
 
 
+@pytest.mark.slow
 def test_equal_to_the_definition() -> None:
     reference = low_passed(noise(2000), 0.5, order=2)
     estimate = noisy(reference, 15)

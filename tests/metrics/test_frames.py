@@ -48,6 +48,7 @@ def test_equal_to_museval_where_stems_pause() -> None:
         assert score == pytest.approx(float(np.nanmedian(expected[target])), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_equal_to_museval_on_a_song() -> None:
     """The excerpt of MUSDB18 that stempeg carries, as museval reads it, with estimates between mixture and truth."""
     stems, rate = stempeg.read_stems(stempeg.example_stem_path(), stem_id=[1, 2, 3, 4], ffmpeg_format="s16le")

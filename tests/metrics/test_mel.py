@@ -97,6 +97,7 @@ def test_what_they_tell_apart() -> None:
     assert fullness(reference, torch.zeros(2, 20_000)).item() < 1
 
 
+@pytest.mark.slow
 def test_equal_to_msst_on_a_song() -> None:
     """Values that `bleed_full` of Music-Source-Separation-Training gave (librosa's filters, float32)."""
     stems, _ = stempeg.read_stems(stempeg.example_stem_path(), stem_id=[1, 4], ffmpeg_format="s16le")

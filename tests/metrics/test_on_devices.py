@@ -20,6 +20,7 @@ def signals() -> tuple[torch.Tensor, torch.Tensor]:
     return references, references[0] + 0.1 * errors[:1] * references[1] + errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DEVICES)
 @pytest.mark.parametrize("metric", METRICS)
 def test_scores_are_those_of_the_cpu(metric: str, kind: Kind) -> None:

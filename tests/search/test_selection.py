@@ -102,6 +102,7 @@ def test_the_reason_names_what_keeps_the_highest_trial_from_being_selected() -> 
     assert chosen([none, lucky], [0.0, 0.0]) is none
 
 
+@pytest.mark.slow
 def test_a_study_hands_over_what_it_was_told_to(tmp_path: Path) -> None:
     results = {}
     for choose in ("highest", "lower-bound"):

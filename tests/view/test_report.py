@@ -222,6 +222,57 @@ def test_it_is_readable_on_a_desk_on_a_phone_and_on_paper(browser: Chrome, width
         browser.execute_script("window.dispatchEvent(new Event('afterprint'))")
 
 
+LUMINANCE = """
+const luminance = text => {
+  const parts = text.match(/[0-9.]+/g).slice(0, 3).map(part => part / 255);
+  const [r, g, b] = parts.map(part => part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const page = luminance(getComputedStyle(document.body).backgroundColor);
+const contrast = value => (Math.max(value, page) + 0.05) / (Math.min(value, page) + 0.05);
+const words = [...document.querySelectorAll("h1, h2, h3, p, td, th, figcaption, label")];
+const texts = [...document.querySelectorAll(".main-svg text")].filter(text => text.textContent);
+return [page, Math.min(...words.map(word => contrast(luminance(getComputedStyle(word).color)))),
+  Math.min(...texts.map(text => contrast(luminance(getComputedStyle(text).fill)))), words.length, texts.length];
+"""
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_is_readable_in_both_themes(browser: Chrome, width: int, dark: bool) -> None:
+    emulate(browser, width, dark=dark)
+    page, words, texts, *counts = browser.execute_script(LUMINANCE)
+    assert (page < 0.1) is dark
+    assert words >= 4.5, "WCAG 2, level AA"
+    assert texts >= 3.5
+    assert min(counts) > 20
+
+
+def test_dark_readers_print_on_white(browser: Chrome) -> None:
+    emulate(browser, 680, dark=True, printed=True)
+    assert browser.execute_script(LUMINANCE)[0] != pytest.approx(0.005, abs=0.05)
+
+
+COVERED = """
+const box = element => element.getBoundingClientRect();
+const titles = [...document.querySelectorAll(".annotation-text, .gtitle, .xtitle, .ytitle, h3, figcaption, .legend")];
+const apart = (a, b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+const buttons = [...document.querySelectorAll(".modebar-btn")];
+return [buttons.length, titles.length,
+  titles.filter(title => buttons.some(button => !apart(box(title), box(button)))).map(title => title.textContent)];
+"""
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_no_toolbar_covers_a_title(browser: Chrome, width: int) -> None:
+    emulate(browser, width)
+    browser.execute_script("window.dispatchEvent(new Event('resize'))")
+    wait_in_page(browser, f"[...document.querySelectorAll('.main-svg')].every(s => s.clientWidth <= {width})")
+    buttons, titles, covered = browser.execute_script(COVERED)
+    assert min(buttons, titles) > 10
+    assert covered == []
+
+
 def test_the_four_sounds_of_a_clip_run_in_one_player(browser: Chrome) -> None:
     emulate(browser, 1400)
     count, labels = browser.execute_script("return [players.length, players[0].audios.map(audio => audio.title)]")
@@ -288,6 +339,7 @@ def test_a_benchmarks_report_fits_a_phone(tmp_path: Path) -> None:
             "return [...document.querySelectorAll('#figure-benchmark-gains .gridlayer path')]"
             ".map(part => part.getBoundingClientRect()).filter(box => box.height > 0).map(box => Math.round(box.top))"
         )
+        assert browser.execute_script(COVERED)[2] == [], "no toolbar covers a panel's title"
         assert complaints(browser) == []
     assert found["overflow"] <= 0
     assert len(set(tops)) == 2, "bass stands above vocals"

@@ -1,13 +1,17 @@
 "use strict";
 
 // Panels of a figure stand beside each other where there is room, else below each other.
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
 function arrange(div, printed) {
   const {panels = 1, row = 400} = div.layout.meta || {};
   const columns = panels > 1 && div.clientWidth >= 640 ? 2 : 1, rows = Math.ceil(panels / columns);
   // A printed figure fits on one page, and where it can on half of one.
   const height = Math.round(printed ? Math.min(0.85 * rows * row, 860) : rows * row) + 40;
   div.style.height = `${height}px`;
-  Plotly.relayout(div, {"grid.rows": rows, "grid.columns": columns, width: div.clientWidth, height});
+  // Figures are clear, and grid and marks are visible on either background.
+  const clear = "rgba(0, 0, 0, 0)", text = dark.matches && !printed ? "#dddddd" : "#333333";
+  const look = {"font.color": text, paper_bgcolor: clear, plot_bgcolor: clear, "modebar.bgcolor": clear};
+  Plotly.relayout(div, {...look, "grid.rows": rows, "grid.columns": columns, width: div.clientWidth, height});
 }
 
 const figures = document.querySelectorAll(".js-plotly-plot");
@@ -15,6 +19,7 @@ const arrangeAll = printed => figures.forEach(div => arrange(div, printed));
 // Paper has a width of its own (that of A4 and Letter less the margins), which no resize event announces.
 const setWidth = width => { figures.forEach(div => { div.style.width = width; }); arrangeAll(width !== ""); };
 window.addEventListener("load", () => setWidth(""));
+dark.addEventListener("change", () => arrangeAll(false));
 window.addEventListener("resize", () => arrangeAll(false));
 window.addEventListener("beforeprint", () => setWidth("680px"));
 window.addEventListener("afterprint", () => setWidth(""));

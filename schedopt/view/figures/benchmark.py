@@ -122,7 +122,7 @@ def _gains(file: BenchmarkFile) -> go.Figure:
         made.append(
             Panel(
                 traces,
-                axis(gain_label(file.metric), zero=True),
+                axis(gain_label(file.metric), zero=True, autorangeoptions={"include": 0}),
                 names,
                 _title(file, stem),
                 rows=max(round(1.6 * len(order)), 4),

@@ -151,7 +151,7 @@ def axis(
 
 def rows_axis(names: Sequence[str], label: str = "") -> dict[str, Any]:
     """A y axis whose rows 0, 1 … have names."""
-    return axis(label, ticks=list(enumerate(names)), range=[-0.7, max(len(names), 3) - 0.3], showgrid=False)
+    return axis(label, ticks=list(enumerate(names)), range=[-0.7, max(len(names), 2) - 0.3], showgrid=False)
 
 
 def line(name: str, at: Pairs, style: Style, *, band: Pairs = (), steps: bool = False) -> list[Trace]:

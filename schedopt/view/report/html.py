@@ -49,8 +49,8 @@ def render(page: Page, *, library: str = "") -> str:
 
 
 def _figure(figure: go.Figure, name: str) -> Markup:
-    """`figure` under a heading of the page's own, so without its title."""
-    bare = go.Figure(figure).update_layout(title=None, margin={"t": 40})
+    """`figure` under a heading of the page's own, so without its title; its toolbar has the room above the panels."""
+    bare = go.Figure(figure).update_layout(title=None, margin={"t": 56})
     return Markup(bare.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=CONFIG))
 
 

@@ -1,7 +1,7 @@
 """The bleed dial: the front of a study of two metrics (interference against artifacts), and its three named points.
 
 Every complete trial is compared with β = 0 (the same rule and options) track by track, in both metrics, by the lower
-bounds of its gains (`schedopt.search.selection.lower_bound`; with `[search] choose = "best"` by their means). The
+bounds of its gains (`schedopt.search.selection.lower_bound`; with `[search] choose = "highest"` by their means). The
 *front* are the trials that no other one matches or beats in both bounds. On it
 
     full      has the highest bound in the second metric (SI-SAR: the fewest artifacts)

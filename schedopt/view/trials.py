@@ -13,9 +13,9 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from schedopt.proof.tables import title
-from schedopt.search.dial import COLLAPSE_DB, Point
+from schedopt.search.dial import COLLAPSE_DB, Point, dial_points, search_of
 from schedopt.search.selection import highest
-from schedopt.search.study import dial_points, search_of, selected_trial, summarize
+from schedopt.search.study import selected_trial, summarize
 from schedopt.search_options import dial
 
 

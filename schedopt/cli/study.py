@@ -16,6 +16,7 @@ from schedopt.config import StudyConfig, load_config
 from schedopt.errors import StudyError
 from schedopt.files.schedule_file import ScheduleFile, json_schema
 from schedopt.files.writing import check_writable, write_text
+from schedopt.proof.tables import title
 from schedopt.search import export as exports
 from schedopt.search.estimate import Estimate, estimate
 from schedopt.search.provenance import differing, lines, provenance
@@ -139,11 +140,14 @@ def _print_summary(summary: Summary, trials: int) -> None:
         click.echo("no trial was completed, so none is selected")
         return
     line_gain = None if summary.line is None else selected.value - summary.line
-    same = selected.number == highest.number
+    # Of a dial, whose rows below are of its first metric, the highest trial is an end of the front: the table has it.
+    same = selected.number == highest.number or bool(summary.dial)
+    which = ", the point balanced" if summary.dial else ", the highest trial" if same else ""
+    scored = f" ({title(next(iter(summary.dial[0].values)))})" if summary.dial else ""
     rows = [
         ("selected schedule β", _show.betas(selected.betas)),
-        ("found by trial", f"{selected.number}{', the highest trial' if same else ''}"),
-        ("score on the search excerpts", db(selected.value)),
+        ("found by trial", f"{selected.number}{which}"),
+        (f"score on the search excerpts{scored}", db(selected.value)),
         ("gain over one pass (uniform baseline)", db(selected.gain, sign=True)),
         ("gain over the authors' line n/N", db(line_gain, sign=True)),
         *([] if same else [("highest trial", f"{highest.number}: {db(highest.value)}, {db(highest.gain, sign=True)}")]),

@@ -1,7 +1,7 @@
 """The bleed dial: the front of a study of two metrics (interference against artifacts), and its three named points.
 
 Every complete trial is compared with β = 0 (the same rule and options) track by track, in both metrics, by the lower
-bounds of its gains (`schedopt.search.selection.lower_bound`; with `[search] choose = "best"` by their means). The
+bounds of its gains (`schedopt.search.selection.lower_bound`; with `[search] choose = "highest"` by their means). The
 *front* are the trials that no other one matches or beats in both bounds. On it
 
     full      has the highest bound in the second metric (SI-SAR: the fewest artifacts)
@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from schedopt.search.selection import lower_bound
+from schedopt.search_options import dial
 
 POINTS = ("clean", "balanced", "full")
 
@@ -83,6 +85,24 @@ def points(candidates: Sequence[Candidate]) -> dict[str, FrozenTrial]:
     else:
         balanced = max(full, clean, key=lambda one: sum(one.worth))
     return {"clean": clean.trial, "balanced": balanced.trial, "full": full.trial}
+
+
+def search_of(study: optuna.Study) -> Mapping[str, Any]:
+    """The section `[search]` that a study was made with; empty for one of another program."""
+    found: Mapping[str, Any] = study.user_attrs.get("config", {}).get("search", {})
+    return found
+
+
+def dial_front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[Candidate]:
+    """The front of a study of two metrics, see `schedopt.search.dial`; empty before its references are measured."""
+    zeros = study.user_attrs.get("zeros", {})
+    by_bound = search_of(study).get("choose") == "lower-bound"
+    return front(trials, zeros, by_bound=by_bound) if "other" in zeros else []
+
+
+def dial_points(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str, FrozenTrial]:
+    """The named points of a study of two metrics by name; none of any other study."""
+    return points(dial_front(study, trials)) if dial(search_of(study)) else {}
 
 
 def would_be_an_end(complete: Sequence[FrozenTrial], values: tuple[float, float]) -> bool:

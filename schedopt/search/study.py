@@ -29,7 +29,7 @@ import schedopt
 from schedopt.config import StudyConfig, make_config
 from schedopt.errors import ConfigError, StudyError
 from schedopt.outputs import Weights
-from schedopt.search.dial import Candidate, Point, front, points, shown
+from schedopt.search.dial import Point, dial_front, dial_points, search_of, shown
 from schedopt.search.selection import chosen, highest, reason
 from schedopt.search_options import PASSES, criteria, dial, directions
 from schedopt.separators import Separator
@@ -376,24 +376,6 @@ def selected_trial(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Frozen
     if dial(search_of(study)):
         return dial_points(study, trials).get("balanced")
     return chosen(trials, zeros_by_track(study))
-
-
-def search_of(study: optuna.Study) -> Mapping[str, Any]:
-    """The section `[search]` that a study was made with; empty for one of another program."""
-    found: Mapping[str, Any] = study.user_attrs.get("config", {}).get("search", {})
-    return found
-
-
-def dial_front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[Candidate]:
-    """The front of a study of two metrics, see `schedopt.search.dial`; empty before its references are measured."""
-    zeros = study.user_attrs.get("zeros", {})
-    by_bound = search_of(study).get("choose") == "lower-bound"
-    return front(trials, zeros, by_bound=by_bound) if "other" in zeros else []
-
-
-def dial_points(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str, FrozenTrial]:
-    """The named points of a study of two metrics by name; none of any other study."""
-    return points(dial_front(study, trials)) if dial(search_of(study)) else {}
 
 
 def _front(trials: Sequence[FrozenTrial]) -> tuple[Trade, ...]:

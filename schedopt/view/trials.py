@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial
 
-from schedopt.metrics import METRICS
-from schedopt.search.dial import COLLAPSE_DB, Point
+from schedopt.proof.tables import title
+from schedopt.search.dial import COLLAPSE_DB, Point, dial_points, search_of
 from schedopt.search.selection import highest
-from schedopt.search.study import dial_points, search_of, selected_trial, summarize
+from schedopt.search.study import selected_trial, summarize
 from schedopt.search_options import dial
 
 
@@ -56,7 +56,7 @@ def explanation(study: optuna.Study) -> str:
             "The selected trial has the surest gain over β = 0 and is the one that is exported; the highest trial has"
             f" the highest score{f', but is not selected: {reason}' if reason else ''}."
         )
-    first, second = map(_title, metrics)
+    first, second = map(title, metrics)
     return (
         f"All three points are exported. Over β = 0, by lower bounds over tracks: full has the highest {second}, clean"
         f" the highest {first} that costs at most {COLLAPSE_DB:g} dB of {second}, balanced lies between them and is"
@@ -71,11 +71,7 @@ def scored(study: optuna.Study, trial: FrozenTrial) -> str:
         return f"{trial.values[0]:.3f} dB, {attrs['gain']:+.3f} dB over one pass"
     gains = (attrs["gain"], attrs["other"]["gain"])
     parts = zip(metrics, trial.values, gains, strict=True)
-    return "; ".join(f"{_title(name)} {value:.3f} dB, {gain:+.3f} dB over one pass" for name, value, gain in parts)
-
-
-def _title(metric: str) -> str:
-    return METRICS.find(metric).title if METRICS.knows(metric) else metric
+    return "; ".join(f"{title(name)} {value:.3f} dB, {gain:+.3f} dB over one pass" for name, value, gain in parts)
 
 
 def dial_table(points: Sequence[Point]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -83,7 +79,7 @@ def dial_table(points: Sequence[Point]) -> tuple[tuple[str, ...], list[tuple[str
     metrics = list(points[0].values)
     head = ["point", "trial", "passes"]
     for metric in metrics:
-        head += [_title(metric), "gain"]
+        head += [title(metric), "gain"]
     rows = []
     for point in points:
         row = [", ".join(point.names) or "–", str(point.trial), str(point.passes)]

@@ -16,10 +16,9 @@ from schedopt.cli import call
 from schedopt.config import make_config
 from schedopt.errors import ConfigError
 from schedopt.files.schedule_file import ScheduleFile, load_schedule_file
-from schedopt.search.dial import COLLAPSE_DB, POINTS, front, points
+from schedopt.search.dial import COLLAPSE_DB, POINTS, dial_front, front, points
 from schedopt.search.prepared import PreparedSearch
 from schedopt.search.selection import lower_bound
-from schedopt.search.study import dial_front
 from schedopt.search_options import criteria, directions
 from schedopt.view.dashboard.notes import study_note, trial_note
 from schedopt.view.trials import named_trials

@@ -8,7 +8,7 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from schedopt.search.study import dial_front, search_of
+from schedopt.search.dial import dial_front, search_of
 from schedopt.search_options import dial
 from schedopt.view.figures.drawing import SHOWN_POINTS, Panel, Style, axis, line, metric_name, panels, points, thinned
 from schedopt.view.figures.palette import BLUE, FAINT, GREEN, VERMILLION

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.colors import sample_colorscale
 
 from schedopt.proof.statistics import TIE_DB
-from schedopt.search.study import search_of
+from schedopt.search.dial import search_of
 from schedopt.search_options import criteria
 from schedopt.view.figures.dial import dial_figure
 from schedopt.view.figures.drawing import (

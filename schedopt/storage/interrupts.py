@@ -1,7 +1,7 @@
 """When Ctrl-C and SIGTERM end a search: while it computes or waits, not in the middle of what must not be cut off.
 
-Python raises `KeyboardInterrupt` between any two of its instructions. In a database driver that may leave a lock behind,
-in Optuna a thread that goes on sending heartbeats for ever, and a trial that failed without a reason.
+Python raises `KeyboardInterrupt` between any two of its instructions. In a database driver that may leave a lock, in
+Optuna a thread that goes on sending heartbeats for ever, and a trial that failed without a reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INSISTS_SECONDS = 1.0
 
 
 SWALLOWING = ("weakref", "_weakrefset", "sqlalchemy", "threading", "logging")
-"""Modules whose functions Python calls when something is collected. A signal that finds one is obeyed a moment later."""
+"""Modules whose functions Python calls when something is collected: a signal that finds one waits for a moment."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ def obeyed() -> None:
 
 @contextlib.contextmanager
 def shielded() -> Iterator[None]:
-    """In here the signals that raise `KeyboardInterrupt` wait until `open_to_interrupts` is entered, or this is left."""
+    """In here signals that raise `KeyboardInterrupt` wait until `open_to_interrupts` is entered, or this is left."""
     if not _is_main() or _state.shielded:
         yield
         return

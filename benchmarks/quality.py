@@ -18,8 +18,11 @@ Costs 2 passes of all stems a track, and 18 of one stem for the preset. What was
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import math
+import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from benchmarks._harness import Row, table, write_result
+from benchmarks._harness import Row, table, versions, write_result
 from schedopt.data import Split, load_tracks, mix
 from schedopt.files.presets import open_schedule
 from schedopt.files.schedule_file import Entry
@@ -160,8 +163,10 @@ def calibrations(rows: Sequence[Row], wanted: Mapping[str, Mapping[Split, int]])
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--search", type=int, nargs=2, default=[64, 32], help="search tracks, plain and preset")
-    parser.add_argument("--held-out", type=int, nargs=2, default=[64, 32], help="held-out tracks, likewise")
+    parser.add_argument(
+        "--search", type=int, nargs=2, default=[48, 0], help="search tracks, plain and preset (0: none)"
+    )
+    parser.add_argument("--held-out", type=int, nargs=2, default=[48, 0], help="held-out tracks, likewise")
     parser.add_argument("--raw", type=Path, default=Path("build/quality.jsonl"), help="scores, kept as they come")
     parser.add_argument("--json", type=Path, nargs="?", const=Path(), help="keep the result (default results/)")
     parser.add_argument("--write", action="store_true", help="replace the calibration in the package")
@@ -176,7 +181,13 @@ def main() -> None:
     print(table(lines))
     facts = {"coverage": COVERAGE, "songs": SONGS}
     if arguments.write:
-        made = {"kind": "schedopt quality calibration", "made by": "python -m benchmarks.quality --write", **facts}
+        made = {
+            "kind": "schedopt quality calibration",
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "command": shlex.join(["python", *sys.orig_argv[1:]]),
+            "versions": versions(),
+            **facts,
+        }
         Path(str(CALIBRATION)).write_text(json_text({**made, "calibrations": calibrations(rows, wanted)}), "utf-8")
         print(f"\nwritten: {CALIBRATION}")
     if arguments.json is not None:

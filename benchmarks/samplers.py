@@ -1,176 +1,242 @@
-"""Which sampler and pruner find a good schedule in the fewest passes: `python -m benchmarks.samplers`.
+"""Which sampler finds a good schedule in the fewest passes: `python -m benchmarks.samplers`.
 
-Whole studies with schedopt's own objective, samplers and pruners; only the evaluator is a stand-in whose best
-schedule is known: excerpt e scores base_e + Σ_n w_n·(1 − ((β_n − o_en)/s)²) after its steps, with a base that
-differs between excerpts by several dB, optima o_en scattered around a common curve, and gains of tenths of a dB, as
-real excerpts do.
-A figure is the number of passes (prefixes shared) until the first complete trial that has 95 % of the gain that
-the family can reach on these excerpts: median over seeds; "–" where most seeds did not get there.
+Whole studies with schedopt's own objective, references, samplers and pruners; only the evaluator is a stand-in
+(`benchmarks.stand_ins`): made scores whose steps add up (`made`), remix as arithmetic (`mixed`), and recorded scores
+of the demo model (`vocals`, `drums`). Half of the tracks are searched, the other half is held out; each seed has
+another surface or draws another half. Passes count as in a study: the references first, equal inputs once.
+
+Columns: passes per excerpt until the first complete trial with 95 % of the gain over one pass that the best schedule
+of the family has on the searched tracks (median over seeds, "–" where most did not get there), that median over TPE's,
+how many seeds got there, passes per excerpt of a whole study, the gain of its selected trial on the held-out tracks,
+and that less TPE's with the same pruner, paired by seed: mean and 95 % interval, dB. A study that has not
+reached the goal by then goes on for a while to see when it does. Constants of schedopt's sampler were chosen on other
+seeds (100 and up).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import itertools
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import optuna
+import scipy.special
 from joblib import Parallel, delayed
-from scipy.optimize import differential_evolution
+from numpy.typing import NDArray
 
-from benchmarks._harness import table, write_result
+from benchmarks._harness import RESULTS, table, write_result
+from benchmarks.recorded import STEPS
+from benchmarks.stand_ins import EXCERPTS, Made, Mixed, Replayed, StandIn, left_out_error
 from schedopt.config import StudyConfig, make_config
-from schedopt.evaluation import Evaluator, Passes, Scores
-from schedopt.schedules import DEFAULT_RESOLUTION, Schedule
+from schedopt.evaluation import Evaluator
+from schedopt.schedules import DEFAULT_RESOLUTION, family
 from schedopt.search.objective import Objective
 from schedopt.search.pruners import make_pruner
+from schedopt.search.references import measure_references
 from schedopt.search.samplers import make_sampler
+from schedopt.search.study import selected_trial
+from schedopt.workers.loop import is_exhausted
 
-STEPS = 5
-EXCERPTS = 16
-WIDTH = 0.5
-"""Distance from the optimum at which a step gains nothing: SDR is that flat in β (FACTS, section 4)."""
+RECORDED = 12
+"""Tracks of the recorded tables."""
 
-CASES: dict[str, dict[str, Any]] = {
-    "1 parameter": {"family": "cosine", "space": {"offset": [0.008, 0.008]}},
-    "linear (2)": {"family": "linear"},
-    "free (5)": {"family": "free"},
+SHARE = 0.95
+LEAST = 0.01
+"""Gain in dB that a family must reach on the searched tracks for a seed to count: else there is nothing to find."""
+
+
+def half(count: int, seed: int) -> list[int]:
+    return sorted(np.random.default_rng(seed).permutation(count)[: count // 2].tolist())
+
+
+SURFACES: dict[str, Callable[[int], StandIn]] = {
+    "made": lambda seed: Made(seed, 2 * EXCERPTS, range(EXCERPTS)),
+    "mixed": lambda seed: Mixed(seed, 2 * EXCERPTS, range(EXCERPTS)),
+    "vocals": lambda seed: Replayed("vocals", half(RECORDED, seed)),
+    "drums": lambda seed: Replayed("drums", half(RECORDED, seed)),
 }
 
 
-class StandIn:
-    """An evaluator whose scores cost nothing; the same interface as `Evaluator` as far as `Objective` looks.
+@dataclass(frozen=True)
+class Case:
+    """What is searched, and how."""
 
-    It counts the passes that the separator would have run. `excerpts`: their number, of one track each.
-    """
-
-    def __init__(self, excerpts: int) -> None:
-        self.passes = Passes()
-        self.tracks = [f"track {e}" for e in range(excerpts)]
-        self.tasks = [SimpleNamespace(excerpt=SimpleNamespace(fingerprint=name)) for name in self.tracks]
-        self._seen: set[tuple[int, Schedule]] = set()
-
-    def by_step(self, betas: Schedule) -> Scores:
-        """(excerpts, N+1)."""
-        raise NotImplementedError
-
-    def scores(self, betas: Schedule, indices: Sequence[int] | None = None) -> Scores:
-        chosen = list(range(len(self.tracks))) if indices is None else list(indices)
-        for e in chosen:
-            fresh = [n for n in range(len(betas) + 1) if (e, betas[:n]) not in self._seen]
-            self._seen |= {(e, betas[:n]) for n in fresh}
-            self.passes.run += len(fresh)
-        return self.by_step(betas)[chosen]
+    surface: str
+    family: str
+    pruner: str
+    sampler: str
 
 
-class Made(StandIn):
-    """Made scores whose best schedule is known."""
+@dataclass(frozen=True)
+class Played:
+    """One study: passes per excerpt until the goal (infinite where it was not reached) and in all; gain, dB."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__(EXCERPTS)
-        rng = np.random.default_rng(seed)
-        curve = np.linspace(rng.uniform(0.1, 0.7), rng.uniform(0.1, 0.7), STEPS) + rng.normal(0, 0.05, STEPS)
-        self.base = rng.normal(8, 3, EXCERPTS)
-        self.optima = np.clip(curve + rng.normal(0, 0.15, (EXCERPTS, STEPS)), 0, 1)
-        self.weights = rng.gamma(4, 0.02, EXCERPTS)[:, None] * np.linspace(1, 0.6, STEPS)
-
-    def by_step(self, betas: Schedule) -> Scores:
-        """(excerpts, N+1): gains add up over the steps; β = 0 gains nothing."""
-        gain = self.weights * (self.optima**2 - (np.asarray(betas) - self.optima) ** 2) / WIDTH**2
-        steps = np.concatenate([np.zeros((EXCERPTS, 1)), np.cumsum(gain, axis=1)], axis=1)
-        return np.asarray(self.base[:, None] + steps)
-
-    def value(self, betas: Schedule) -> float:
-        return float(self.by_step(betas)[:, -1].mean())
+    needed: float
+    passes: float
+    held_out: float
 
 
-def config(case: str, sampler: str, pruner: str, resolution: float, seed: int) -> StudyConfig:
+@cache
+def schedules_of(name: str) -> NDArray[np.float64]:
+    """Every schedule of a family at the default resolution, (schedules, N)."""
+    made = family(name, STEPS)
+    points = np.linspace(0, 1, round(1 / DEFAULT_RESOLUTION) + 1)
+    grid = itertools.product(points, repeat=len(made.space))
+    return np.array(
+        sorted({made.make(dict(zip(made.space, point, strict=True)), DEFAULT_RESOLUTION) for point in grid})
+    )
+
+
+@cache
+def goal(surface: str, name: str, seed: int) -> float | None:
+    """The score with `SHARE` of the gain that the family can reach on the searched tracks; None where that is nil."""
+    stand_in, schedules = SURFACES[surface](seed), schedules_of(name)
+    parts = [schedules[first : first + 8192] for first in range(0, len(schedules), 8192)]
+    best = max(float(stand_in.table(part)[stand_in.searched].mean(axis=0)[:, 1:].max()) for part in parts)
+    start = float(stand_in.by_step((0.0,) * STEPS)[:, 0].mean())
+    return start + SHARE * (best - start) if best - start >= LEAST else None
+
+
+def config(case: Case, seed: int) -> StudyConfig:
     return make_config(
         {
             "study": {"name": "s", "seed": seed},
-            "refinement": {"steps": STEPS, "choose_steps": False},
-            "schedule": {**CASES[case], "resolution": resolution},
-            "search": {"sampler": sampler, "pruner": pruner},
+            "refinement": {"steps": STEPS, **({} if SURFACES[case.surface](seed).chained else {"shift": True})},
+            "schedule": {"family": case.family},
+            "search": {"sampler": case.sampler, "pruner": case.pruner},
         }
     )
 
 
-def possible(stand_in: Made, settings: StudyConfig) -> float:
-    """The best value in the family."""
-    family = settings.family()
-    names = list(family.space)
-    bounds = [(family.space[name].low, max(family.space[name].high, family.space[name].low + 1e-9)) for name in names]
-
-    def loss(x: Any) -> float:
-        params = {name: float(np.clip(value, *bound)) for name, value, bound in zip(names, x, bounds, strict=True)}
-        return -stand_in.value(family.make(params, 0))
-
-    return -float(differential_evolution(loss, bounds, seed=0, maxiter=60, tol=1e-8).fun)
-
-
-def passes_needed(case: str, sampler: str, pruner: str, resolution: float, seed: int, trials: int) -> float:
-    """Passes until 95 % of the possible gain, or infinity."""
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    settings, stand_in = config(case, sampler, pruner, resolution, seed), Made(seed)
-    baseline = stand_in.value((0.0,) * STEPS)
-    goal = baseline + 0.95 * (possible(stand_in, settings) - baseline)
+def study_of(stand_in: StandIn, settings: StudyConfig) -> tuple[optuna.Study, Objective]:
+    """A new study in memory with its references measured, as `schedopt run` makes it."""
     objective = Objective(
         [cast(Evaluator, stand_in)],
         settings.family(),
         resolution=settings.schedule.resolution,
-        choose_steps=False,
-        pruner=pruner,
-        seed=seed,
+        choose_steps=settings.refinement.choose_steps,
+        pruner=settings.search.pruner,
+        seed=settings.study.seed,
     )
     study = optuna.create_study(
         direction="maximize",
         sampler=make_sampler(settings),
-        pruner=make_pruner(settings.search, [str(one) for one in range(EXCERPTS)]),
+        pruner=make_pruner(settings.search, objective.unit_tracks),
     )
-    for _ in range(trials):
+    study.set_user_attr("config", settings.model_dump(mode="json"))
+    measure_references(study, objective, contextlib.nullcontext)
+    return study, objective
+
+
+def play(case: Case, seed: int, trials: int, limit: int) -> Played | None:
+    """A study of `trials`, or up to `limit` until the goal is reached; None where nothing is to be found."""
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    wanted = goal(case.surface, case.family, seed)
+    if wanted is None:
+        return None
+    stand_in = SURFACES[case.surface](seed)
+    study, objective = study_of(stand_in, config(case, seed))
+    needed, passes, held_out = np.inf, 0.0, 0.0
+    for number in range(limit):
+        if (number > trials and np.isfinite(needed)) or is_exhausted(study):
+            break
         study.optimize(objective, n_trials=1)
-        trial = study.trials[-1]
-        if trial.state == optuna.trial.TrialState.COMPLETE and cast(float, trial.value) >= goal:
-            return float(stand_in.passes.run)
-    return float("inf")
+        trial = study.get_trials(deepcopy=False)[-1]
+        if trial.state == optuna.trial.TrialState.COMPLETE and cast(float, trial.value) >= wanted:
+            needed = min(needed, stand_in.passes.run / len(stand_in.tracks))
+        if number < trials:
+            passes, held_out = stand_in.passes.run / len(stand_in.tracks), held_out_gain(stand_in, study)
+    return Played(needed, passes, held_out)
+
+
+def held_out_gain(stand_in: StandIn, study: optuna.Study) -> float:
+    """Gain in dB over one pass of the selected trial on the tracks that were not searched on."""
+    selected = selected_trial(study, study.get_trials(deepcopy=False))
+    assert selected is not None
+    scores = stand_in.table(np.array([selected.user_attrs["betas"]]))[stand_in.held_out, 0].mean(axis=0)
+    return float(scores[-1] - scores[0])
+
+
+def row(case: Case, played: Sequence[Played | None], rivals: Sequence[Played | None]) -> dict[str, Any]:
+    """A line of the table; `rivals` are the same seeds with TPE."""
+    found = [one for one in played if one is not None]
+    median, other = (float(np.median([one.needed for one in some if one])) for some in (played, rivals))
+    apart = np.array([a.held_out - b.held_out for a, b in zip(played, rivals, strict=True) if a and b])
+    error = apart.std(ddof=1) / np.sqrt(len(apart)) * scipy.special.stdtrit(len(apart) - 1, 0.975)
+    reached = sum(bool(np.isfinite(one.needed)) for one in found)
+    return {
+        "scores": case.surface,
+        "family": case.family,
+        "pruner": case.pruner,
+        "sampler": case.sampler,
+        "passes to 95 %": round(median, 1) if np.isfinite(median) else None,
+        "of TPE's": round(median / other, 2) if np.isfinite(median) and np.isfinite(other) else None,
+        "reached": f"{reached}/{len(found)}",
+        "passes": round(float(np.mean([one.passes for one in found])), 1),
+        "held-out gain": round(float(np.mean([one.held_out for one in found])), 4),
+        "less TPE's": None if case.sampler == "tpe" else f"{apart.mean():+.4f} ± {error:.4f}",
+    }
+
+
+def kept(path: Path, cases: Sequence[Case]) -> dict[str, list[Played | None]]:
+    """What a result file holds of earlier runs, by case."""
+    studies = json.loads(path.read_text(encoding="utf-8")).get("studies", {}) if path.exists() else {}
+    names = {name_of(case) for case in cases}
+    return {
+        name: [None if one is None else Played(float(one["needed"]), one["passes"], one["held_out"]) for one in some]
+        for name, some in studies.items()
+        if name in names
+    }
+
+
+def name_of(case: Case) -> str:
+    return "/".join(dataclasses.astuple(case))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--limit", type=int, default=120, help="trials until which the goal is waited for")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--resolutions", type=float, nargs="+", default=[DEFAULT_RESOLUTION])
-    parser.add_argument("--samplers", nargs="+", default=["tpe", "random", "qmc", "cmaes", "grid", "gp"])
-    parser.add_argument(
-        "--pruners",
-        nargs="+",
-        default=["none", "predictive", "wilcoxon", "median", "percentile", "hyperband", "successive-halving"],
-        help="the first two with every sampler, the others with the first sampler",
-    )
-    parser.add_argument("--json", type=Path, help="file of the result; default: benchmarks/results/samplers.json")
+    parser.add_argument("--scores", nargs="+", default=list(SURFACES), choices=list(SURFACES))
+    parser.add_argument("--families", nargs="+", default=["linear", "free"])
+    parser.add_argument("--samplers", nargs="+", default=["prefix-gp", "cmaes", "gp"], help="beside tpe")
+    parser.add_argument("--pruners", nargs="+", default=["none", "predictive"])
+    parser.add_argument("--json", type=Path, default=RESULTS / "samplers.json", help="file of the result")
+    parser.add_argument("--again", nargs="*", help="run these samplers; studies of others are taken from the file")
     options = parser.parse_args()
-    rows = []
-    for sampler in options.samplers:
-        pruners = options.pruners if sampler == options.samplers[0] else options.pruners[:2]
-        for pruner, resolution in itertools.product(pruners, options.resolutions):
-            row: dict[str, Any] = {"sampler": sampler, "pruner": pruner, "resolution": resolution}
-            for case in CASES:
-                needed = Parallel(n_jobs=options.jobs)(
-                    delayed(passes_needed)(case, sampler, pruner, resolution, seed, options.trials)
-                    for seed in range(options.seeds)
-                )
-                median = float(np.median(needed))
-                row[case] = round(median) if np.isfinite(median) else None
-                row[f"{case}: reached"] = f"{int(np.isfinite(needed).sum())}/{options.seeds}"
-            rows.append(row)
-            print(row, flush=True)
-            write_result("samplers", rows, options.json, seeds=options.seeds, trials=options.trials)
+    grid = itertools.product(options.scores, options.families, options.pruners, ["tpe", *options.samplers])
+    cases = [Case(*one) for one in grid]
+    known = {} if options.again is None else kept(options.json, [c for c in cases if c.sampler not in options.again])
+    rows: list[dict[str, Any]] = []
+    for case in cases:
+        if name_of(case) not in known:
+            known[name_of(case)] = Parallel(n_jobs=options.jobs)(
+                delayed(play)(case, seed, options.trials, options.limit) for seed in range(options.seeds)
+            )
+        rows.append(row(case, known[name_of(case)], known[name_of(dataclasses.replace(case, sampler="tpe"))]))
+        print(rows[-1], flush=True)
+        write(options, rows, known)
     print(table(rows))
+
+
+def write(options: argparse.Namespace, rows: list[dict[str, Any]], known: dict[str, list[Played | None]]) -> None:
+    studies = {
+        name: [one and {**dataclasses.asdict(one), "needed": str(one.needed)} for one in some]
+        for name, some in known.items()
+    }
+    error = {stem: left_out_error(stem, every=8) for stem in ("vocals", "drums") if stem in options.scores}
+    facts = {"seeds": options.seeds, "trials": options.trials, "limit": options.limit}
+    write_result("samplers", rows, options.json, **facts, interpolation_error=error, studies=studies)
 
 
 if __name__ == "__main__":

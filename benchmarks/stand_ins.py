@@ -3,7 +3,8 @@
 `Made`: excerpt e scores base_e + Σ_n w_n·(1 − ((β_n − o_en)/s)²) after its steps; every step counts by itself.
 `Mixed`: remix as arithmetic. An estimate holds bleed and artifacts of excerpt e; a step with β lets a share of the last
 bleed through and keeps a share of the last artifacts, so that β = 0 is the plain pass and good schedules bend.
-`Replayed`: the recorded scores of the demo model (`benchmarks.recorded`), between them a cubic radial interpolation.
+`Replayed`: the recorded scores of the demo model (`benchmarks.recorded`): the linear family exactly, of the free one a
+cubic radial interpolation, whose error `left_out_error` measures.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ import functools
 import itertools
 from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
-from benchmarks.recorded import STEPS, load
+from benchmarks.recorded import STEPS, linear_schedules, load
 from schedopt.evaluation import Passes, Scores
-from schedopt.schedules import DEFAULT_RESOLUTION, Schedule
+from schedopt.schedules import Schedule
+
+LEVELS = 11
+"""Values of a β at the default resolution of 0.1."""
 
 EXCERPTS = 16
 WIDTH = 0.5
@@ -27,27 +32,40 @@ WIDTH = 0.5
 
 
 class StandIn:
-    """The same interface as `Evaluator` as far as `Objective` looks; one excerpt a track.
+    """The same interface as `Evaluator` as far as studies look; one excerpt a track.
 
     It counts the passes that the separator would have run: equal inputs are shared. With `chained` a step with β = 0
     is the plain pass again, whatever came before.
+
+    Args:
+        excerpts: how many there are.
+        searched: the numbers of those that a study sees; by default all.
     """
 
     chained = True
 
-    def __init__(self, excerpts: int) -> None:
+    def __init__(self, excerpts: int, searched: Sequence[int] | None = None) -> None:
         self.passes = Passes()
-        self.tracks = [f"track {e}" for e in range(excerpts)]
+        self.searched = list(range(excerpts)) if searched is None else list(searched)
+        self.held_out = sorted({*range(excerpts)} - {*self.searched})
+        self.tracks = [f"track {e}" for e in self.searched]
         self.tasks = [SimpleNamespace(excerpt=SimpleNamespace(fingerprint=n, name=n, track=n)) for n in self.tracks]
+        self.left_out: list[Any] = []
+        self.refinement = SimpleNamespace(target="stem")
+        self.batch_size = 1
         self._seen: set[tuple[int, Schedule]] = set()
 
-    def by_step(self, betas: Schedule) -> Scores:
-        """(excerpts, N+1)."""
+    def table(self, schedules: NDArray[np.float64]) -> Scores:
+        """(schedules, N) → (all excerpts, schedules, N+1), dB."""
         raise NotImplementedError
+
+    def by_step(self, betas: Schedule) -> Scores:
+        """(excerpts searched, N+1)."""
+        return np.asarray(self.table(np.array([betas]))[self.searched, 0])
 
     def scores(self, betas: Schedule, indices: Sequence[int] | None = None) -> Scores:
         chosen = list(range(len(self.tracks))) if indices is None else list(indices)
-        inputs = [node(betas[:n]) if self.chained else betas[:n] for n in range(len(betas) + 1)]
+        inputs = {node(betas[:n]) if self.chained else betas[:n] for n in range(len(betas) + 1)}
         for e in chosen:
             fresh = {(e, one) for one in inputs} - self._seen
             self._seen |= fresh
@@ -66,73 +84,114 @@ class Made(StandIn):
 
     chained = False
 
-    def __init__(self, seed: int, excerpts: int = EXCERPTS) -> None:
-        super().__init__(excerpts)
+    def __init__(self, seed: int, excerpts: int = EXCERPTS, searched: Sequence[int] | None = None) -> None:
+        super().__init__(excerpts, searched)
         rng = np.random.default_rng(seed)
         curve = np.linspace(rng.uniform(0.1, 0.7), rng.uniform(0.1, 0.7), STEPS) + rng.normal(0, 0.05, STEPS)
         self.base = rng.normal(8, 3, excerpts)
         self.optima = np.clip(curve + rng.normal(0, 0.15, (excerpts, STEPS)), 0, 1)
         self.weights = rng.gamma(4, 0.02, excerpts)[:, None] * np.linspace(1, 0.6, STEPS)
 
-    def by_step(self, betas: Schedule) -> Scores:
-        gain = self.weights * (self.optima**2 - (np.asarray(betas) - self.optima) ** 2) / WIDTH**2
-        steps = np.concatenate([np.zeros((len(self.tracks), 1)), np.cumsum(gain, axis=1)], axis=1)
-        return np.asarray(self.base[:, None] + steps)
+    def table(self, schedules: NDArray[np.float64]) -> Scores:
+        steps = schedules.shape[1]
+        optima = self.optima[:, None, :steps]
+        gain = self.weights[:, None, :steps] * (optima**2 - (schedules - optima) ** 2) / WIDTH**2
+        after = np.concatenate([np.zeros((*gain.shape[:2], 1)), np.cumsum(gain, axis=2)], axis=2)
+        return np.asarray(self.base[:, None, None] + after)
 
 
 class Mixed(StandIn):
     """Bleed and artifacts, energies relative to the target's."""
 
-    def __init__(self, seed: int, excerpts: int = EXCERPTS) -> None:
-        super().__init__(excerpts)
+    def __init__(self, seed: int, excerpts: int = EXCERPTS, searched: Sequence[int] | None = None) -> None:
+        super().__init__(excerpts, searched)
         rng = np.random.default_rng(seed)
-        self.bleed = 10 ** (-rng.normal(9, 2, excerpts) / 10)
-        self.artifacts = self.bleed * rng.lognormal(-0.5, 0.3, excerpts)
-        self.kept = rng.uniform(0.5, 0.8, excerpts)
-        self.added = rng.uniform(0.7, 1.2, excerpts)
-        self.bent = rng.uniform(1.8, 2.5, excerpts)
+        self.bleed = 10 ** (-rng.normal(9, 2, excerpts) / 10)[:, None]
+        self.artifacts = self.bleed * rng.lognormal(-0.5, 0.3, excerpts)[:, None]
+        self.kept = rng.uniform(0.5, 0.8, excerpts)[:, None]
+        self.added = rng.uniform(0.7, 1.2, excerpts)[:, None]
+        self.bent = rng.uniform(1.8, 2.5, excerpts)[:, None]
 
-    def by_step(self, betas: Schedule) -> Scores:
-        bleed, artifacts = self.bleed, self.artifacts
+    def table(self, schedules: NDArray[np.float64]) -> Scores:
+        bleed = np.repeat(self.bleed, len(schedules), axis=1)
+        artifacts = np.repeat(self.artifacts, len(schedules), axis=1)
         found = [bleed + artifacts]
-        for beta in betas:
-            left = 1 - beta * (1 - bleed / self.bleed * self.kept)
-            bleed = self.bleed * left
-            artifacts = self.artifacts * (1 + self.added * beta**self.bent * artifacts / self.artifacts)
+        for beta in schedules.T:
+            bleed = self.bleed - beta * (self.bleed - bleed * self.kept)
+            artifacts = self.artifacts + self.added * beta**self.bent * artifacts
             found.append(bleed + artifacts)
-        return np.asarray(-10 * np.log10(np.stack(found, axis=1)))
+        return np.asarray(-10 * np.log10(np.stack(found, axis=2)))
 
 
 class Replayed(StandIn):
     """The demo model on some `tracks`, by their numbers, of one stem."""
 
     def __init__(self, stem: str, tracks: Sequence[int]) -> None:
-        super().__init__(len(tracks))
         self._rows, self._table = surface(stem)
-        self._chosen = list(tracks)
+        super().__init__(self._table.shape[1], tracks)
 
-    def by_step(self, betas: Schedule) -> Scores:
-        rows = [self._rows[node(betas[:n])] for n in range(len(betas) + 1)]
-        return np.asarray(self._table[rows][:, self._chosen].T)
+    def table(self, schedules: NDArray[np.float64]) -> Scores:
+        count, steps = schedules.shape
+        rows = np.zeros((count, steps + 1), dtype=np.int64)
+        code = np.zeros(count, dtype=np.int64)
+        for n, level in enumerate(np.rint(schedules.T * 10).astype(np.int64), 1):
+            code = np.where(level == 0, 0, code * LEVELS + level)  # after β = 0 nothing before counts
+            rows[:, n] = self._rows[code]
+        return np.asarray(self._table[rows].transpose(2, 0, 1))
 
 
 @functools.cache
-def surface(stem: str) -> tuple[dict[Schedule, int], Scores]:
-    """Every node at resolution 0.1, and their scores (nodes, tracks) in dB."""
-    schedules, scores = load(stem)
-    known: dict[Schedule, NDArray[np.float64]] = {}
-    for row, betas in enumerate(schedules.tolist()):
-        for n in range(STEPS + 1):
-            known[node(tuple(betas[:n]))] = scores[:, row, n]
-    levels = [round(k * DEFAULT_RESOLUTION, 10) for k in range(1, round(1 / DEFAULT_RESOLUTION) + 1)]
-    nodes = [found for n in range(STEPS + 1) for found in itertools.product(levels, repeat=n)]
-    points = padded(nodes)
-    between = RBFInterpolator(padded(list(known)), np.stack(list(known.values())), kernel="cubic", degree=2)
+def surface(stem: str) -> tuple[NDArray[np.int64], Scores]:
+    """Row of every node at resolution 0.1, by its β in tenths as digits of a number; their scores (nodes, tracks)."""
+    known = recorded_nodes(*load(stem))
+    nodes = [found for n in range(STEPS + 1) for found in itertools.product(range(1, LEVELS), repeat=n)]
+    rows = np.zeros(LEVELS**STEPS, dtype=np.int64)
+    for row, found in enumerate(nodes):
+        rows[functools.reduce(lambda code, level: code * LEVELS + level, found, 0)] = row
+    points, between = padded([tuple(level / 10 for level in found) for found in nodes]), interpolation(known)
     table = np.concatenate([between(points[first : first + 4096]) for first in range(0, len(points), 4096)])
-    rows = {found: row for row, found in enumerate(nodes)}
-    for found, values in known.items():
-        table[rows[found]] = values
+    for row, found in enumerate(nodes):
+        exact = known.get(tuple(level / 10 for level in found))
+        if exact is not None:
+            table[row] = exact
     return rows, table
+
+
+def recorded_nodes(schedules: NDArray[np.float64], scores: Scores) -> dict[Schedule, NDArray[np.float64]]:
+    """Node → scores of the tracks, dB."""
+    return {
+        node(tuple(betas[:n])): scores[:, row, n]
+        for row, betas in enumerate(schedules.tolist())
+        for n in range(STEPS + 1)
+    }
+
+
+def interpolation(known: dict[Schedule, NDArray[np.float64]]) -> RBFInterpolator:
+    # A quadratic part would find its optimum outside of what was recorded.
+    return RBFInterpolator(padded(list(known)), np.stack(list(known.values())), kernel="cubic", degree=1)
+
+
+@functools.cache
+def left_out_error(stem: str, every: int = 1) -> dict[str, float]:
+    """Root mean square error, dB, of the interpolation at the nodes of one schedule of the free family left out at a
+    time (or of every so-manieth): of a track's score, and of the mean over tracks; `spread` is the latter's deviation
+    over all nodes."""
+    schedules, scores = load(stem)
+    everything, linear = recorded_nodes(schedules, scores), set(linear_schedules())
+    free = [row for row, betas in enumerate(schedules.tolist()) if tuple(betas) not in linear]
+    errors = []
+    for row in free[::every]:
+        rest = [other for other in range(len(schedules)) if other != row]
+        known = recorded_nodes(schedules[rest], scores[:, rest])
+        new = [found for n in range(1, STEPS + 1) if (found := node(tuple(schedules[row, :n]))) not in known]
+        if new:
+            errors.append(interpolation(known)(padded(new)) - np.stack([everything[found] for found in new]))
+    apart, means = np.concatenate(errors), np.stack(list(everything.values())).mean(axis=1)
+    return {
+        "track": float(np.sqrt((apart**2).mean())),
+        "mean": float(np.sqrt((apart.mean(axis=1) ** 2).mean())),
+        "spread": float(means.std()),
+    }
 
 
 def padded(nodes: Sequence[Schedule]) -> NDArray[np.float64]:

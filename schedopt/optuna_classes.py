@@ -16,7 +16,7 @@ from schedopt.files.explain import nearest
 
 Kind = Literal["sampler", "pruner"]
 
-OWN: Mapping[Kind, tuple[str, ...]] = {"sampler": ("surrogate",), "pruner": ("wilcoxon", "predictive")}
+OWN: Mapping[Kind, tuple[str, ...]] = {"sampler": ("prefix-gp",), "pruner": ("wilcoxon", "predictive")}
 """Names of schedopt's own classes."""
 
 SHORT: Mapping[Kind, Mapping[str, str]] = {

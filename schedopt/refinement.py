@@ -17,7 +17,7 @@ MAX_SHIFT_SECONDS = 0.5
 AUTO = "auto"
 """In study files: the output is chosen in every trial."""
 
-CHOSEN_FROM = ("mean", "last", "mixer", "mixer-bands")
+CHOSEN_FROM = ("mean", "last", "wiener", "mixer", "mixer-bands", "mixer-wiener")
 """Outputs that `AUTO` stands for. The last one's passes serve all of them."""
 
 

@@ -62,10 +62,10 @@ class SearchOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
     sampler: str = Field(
-        "tpe",
-        description=" | ".join(SHORT["sampler"])
-        + " | surrogate (schedopt's, experimental) | any class of optuna.samplers by its name"
-        " | hub:NAME of OptunaHub (needs --trust-hub)",
+        "prefix-gp",
+        description="proposes schedules: prefix-gp learns from all prefixes and counts passes | "
+        + " | ".join(SHORT["sampler"])
+        + " | any class of optuna.samplers by its name | hub:NAME of OptunaHub (needs --trust-hub)",
     )
     sampler_options: dict[str, Any] = Field(
         default_factory=dict, description="[search.sampler_options] arguments of the sampler's class"
@@ -92,6 +92,13 @@ class SearchOptions(BaseModel):
         "lower-bound", description="select the trial with the surest gain over β = 0 by track, or the highest score"
     )
     grid: int = Field(6, ge=2, le=1001, description="sampler grid: values a parameter")
+    stop: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="end the study once no schedule is likely to gain more than so many dB over the selected one;"
+        " 0: run all trials",
+    )
     pareto: bool = Field(
         False, description='the same as objectives = [metric, "passes"] (the number of steps becomes a parameter)'
     )
@@ -152,9 +159,11 @@ class SearchOptions(BaseModel):
             return self
         what = "pareto = true" if self.pareto else "two objectives"
         goes, does = ("goes", "does") if self.pareto else ("go", "do")
+        if self.stop:
+            raise ValueError(f"{what} {does} not go with stop, which is about the score alone")
         if self.pruner != "none":
             raise ValueError(f'{what} {goes} with pruner = "none", not with {self.pruner!r}')
-        if self.sampler in ("cmaes", "CmaEsSampler", "surrogate"):
+        if self.sampler in ("cmaes", "CmaEsSampler", "prefix-gp"):
             fitting = "tpe, gp, qmc, random or grid"
             raise ValueError(f"{what} {does} not go with the sampler {self.sampler}; choose {fitting}")
         return self

@@ -116,7 +116,7 @@ def trajectories(
     if how.needs_references and any(scene.true_target is None for scene in scenes):
         raise ScheduleError(f"the rule {how.name} needs the true stems, so it serves only as an upper bound")
     if refinement.weights is not None:
-        check_weights(refinement.weights, len(betas), len(separator.stems))
+        check_weights(refinement.weights, len(betas), len(separator.stems), OUTPUTS.find(refinement.output))
     arrays = arrays or Memory(scenes[0].mixture.device)
     inputs = [scene.mixture for scene in scenes]
     rate, steps = separator.sample_rate, len(betas)

@@ -57,15 +57,16 @@ def test_scores_are_those_of_the_cpu(kind: Kind, rule: str, output: str) -> None
 @pytest.mark.parametrize("kind", DEVICES)
 @pytest.mark.parametrize("output", [name for name, output in OUTPUTS.items() if output.bands])
 def test_weights_are_fitted_and_applied_there(kind: Kind, output: str) -> None:
-    bands, steps, stems = OUTPUTS.find(output).bands, len(BETAS), 4
-    weights = tuple(tuple(0.1 * (k + j) for j in range(steps + 1 + stems)) for k in range(bands))
+    known, stems = OUTPUTS.find(output), 4
+    count = len(BETAS) + 1 + stems + len(known.terms)
+    weights = tuple(tuple(0.1 * (k + j) for j in range(count)) for k in range(known.bands))
     plain = Refinement("vocals", output=output, shift=True)
     how = plain.model_copy(update={"weights": weights})
     excerpts = [noise_excerpt(seed, 0.2) for seed in range(2)]
 
     def found(separator: Separator) -> tuple[np.ndarray, np.ndarray]:
         evaluator = Evaluator(separator, excerpts, plain, metric="snr", batch=2)
-        return evaluator.scores(BETAS, refinement=how), products_of(evaluator, BETAS, 1, bands).gram
+        return evaluator.scores(BETAS, refinement=how), products_of(evaluator, BETAS, 1, known).gram
 
     expected = found(Separator.from_model(tiny_hdemucs(), device="cpu"))
     with mock.patch("schedopt.store._within", lambda device, budget: budget), there(kind) as separator:

@@ -20,7 +20,7 @@ import schedopt
 from schedopt.cli import call
 from schedopt.config import StudyConfig, load_config, make_config
 from schedopt.errors import SchedoptError
-from schedopt.files.schedule_file import ScheduleFile, load_schedule_file
+from schedopt.files.schedule_file import Entry, ScheduleFile, load_schedule_file
 from schedopt.files.writing import write_text
 from schedopt.schedules import check_betas, line
 from schedopt.search.export import as_csv, as_json, default_path
@@ -242,7 +242,8 @@ def test_a_schedule_file_is_followed_or_refused_in_one_line(document: dict[str, 
 def check_tables(file: ScheduleFile) -> None:
     """The β tables are what their names say, and every schedule can be applied."""
     rows = [row.split(",") for row in as_csv(file).splitlines()[1:]]
-    tables = {(name,): entries for name, entries in file.points.items()} or {(): file.schedules}
+    tables: dict[tuple[str, ...], dict[str, Entry]] = {(name,): entries for name, entries in file.points.items()}
+    tables = tables or {(): file.schedules}
     for point, entries in tables.items():
         for target, entry in entries.items():
             assert tuple(float(row[-1]) for row in rows if tuple(row[:-2]) == (*point, target)) == entry.betas

@@ -19,6 +19,7 @@ from schedopt.files.writing import check_writable, write_text
 from schedopt.search import export as exports
 from schedopt.search.estimate import Estimate, estimate
 from schedopt.search.provenance import differing, lines, provenance
+from schedopt.search.samplers import GRID_USED_UP
 from schedopt.search.study import Summary, study_name, summarize
 from schedopt.search.watcher import PLAIN_EVERY, ProgressBars, db, not_selected
 from schedopt.storage.opening import open_storage
@@ -113,7 +114,7 @@ def run(
         if written is not None:
             click.echo(f"schedule file: {written}")
     for summary in summaries:
-        if summary.finished < config.study.trials:
+        if summary.finished < config.study.trials and summary.ending == GRID_USED_UP:
             raise StudyError(grid_used_up(config, summary))
 
 
@@ -126,11 +127,13 @@ def _print_estimate(found: Estimate, *, as_json: bool) -> None:
 
 
 def _print_summary(summary: Summary, trials: int) -> None:
-    state = "complete" if summary.finished >= trials else "not complete"
+    state = "complete" if summary.finished >= trials else "at its end" if summary.ending else "not complete"
     click.echo(
         f"study {summary.study} is {state}: {summary.finished} of {trials} trials finished"
         f" ({summary.pruned} pruned, {summary.failed} failed)"
     )
+    if summary.ending is not None:
+        click.echo(f"it ended early: {summary.ending}")
     selected, highest = summary.selected, summary.highest
     if selected is None or highest is None:
         click.echo("no trial was completed, so none is selected")
@@ -198,6 +201,8 @@ def status(
         [_status_row(summary) for summary in summaries],
     )
     for summary in summaries:
+        if summary.ending is not None:
+            click.echo(f"{summary.study} ended early: {summary.ending}")
         if summary.reason and summary.highest:
             click.echo(f"{summary.study}: {not_selected(summary.highest, summary.reason)}")
     if compare:

@@ -26,6 +26,7 @@ import numpy.typing as npt
 import soundfile
 
 from schedopt.data._containers import share_there
+from schedopt.data._ends import end_of, is_mpeg
 from schedopt.errors import DataError, reason, shown
 
 log = logging.getLogger("schedopt")
@@ -41,6 +42,9 @@ SUFFIXES = frozenset(
 
 IN_PLACE = frozenset(["PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"])
 """libsndfile's sample formats in which frames are counted, not estimated (FLAC's are called PCM too)."""
+
+RARE = frozenset(["AVR", "MAT4", "MAT5", "MPC2K", "WVE"])
+"""libsndfile's names of containers that promise a length, of which nothing else here knows."""
 
 LONGEST = 2**40
 """Frames, most of a year of audio: libsndfile says more than that where it does not know the length."""
@@ -123,6 +127,8 @@ class Stream:
     sample_rate: int
     channels: int
     pieces: Iterator[FloatArray]
+    notes: list[str] = field(default_factory=list)
+    """What the decoder said, once all pieces are read."""
 
 
 def open_frames(path: Path, stream: int = 0, folder: Path | None = None) -> Frames:
@@ -136,16 +142,28 @@ def open_frames(path: Path, stream: int = 0, folder: Path | None = None) -> Fram
         DataError: missing, unreadable, or cut short: it ends before its container says.
     """
     check_file(path)
-    found, why = _in_place(path)
-    share = share_there(path)
-    if share < 1 and (found is None or share == 0):
-        raise DataError(f"{shown(path)} holds {share:.0%} of the samples that its header promises: copy it again")
-    if share < 1 and found is not None:
-        ends = found.length / found.sample_rate
-        raise DataError(cut_short(path, ends, ends / share))
+    # libsndfile writes warnings of its own about MP3s to the process's standard error.
+    decoder = shutil.which("ffmpeg") is not None and is_mpeg(path)
+    found, why = (None, "") if decoder else _in_place(path)
+    _check_whole(path, found)
     if found is not None and found.length <= LONGEST and _ends(found):
         return found
     return _decoded(path, stream, found, why, folder)
+
+
+def _check_whole(path: Path, found: FileFrames | None) -> None:
+    """Refuse a file that ends before its container says, or within a page; `found` is what libsndfile knows of it."""
+    share = share_there(path)
+    if share < 1 and found is not None and 0 < found.length <= LONGEST:
+        ends = found.length / found.sample_rate
+        raise DataError(cut_short(path, ends, ends / share))
+    if share < 1:
+        raise DataError(f"{shown(path)} holds {share:.0%} of the bytes that its header promises: copy it again")
+    end = end_of(path)
+    if end is not None and end.is_cut:
+        raise DataError(f"{shown(path)} is cut short: {end.what}: copy it again")
+    if end is not None:
+        log.warning("%s may be cut short: %s", shown(path), end.what)
 
 
 def cut_short(path: Path, ends: float, says: float) -> str:
@@ -185,9 +203,21 @@ def _in_place(path: Path) -> tuple[FileFrames | None, str]:
     try:
         with _sound_file(path) as file:
             exact = file.subtype in IN_PLACE and file.format != "OGG" and file.frames > 0
-            return FileFrames(path, file.samplerate, file.channels, file.frames if exact else LONGEST + 1), ""
+            known = FileFrames(path, file.samplerate, file.channels, file.frames if exact else LONGEST + 1)
+            promised = _promised_frames(file)
+            if promised > 1.01 * file.frames:
+                raise DataError(cut_short(path, file.frames / file.samplerate, promised / file.samplerate))
+            return known, ""
     except (OSError, RuntimeError) as error:
         return None, reason(error)
+
+
+def _promised_frames(file: Any) -> int:
+    """Frames by the header of a rare format, which libsndfile's log names and its length does not heed; 0: unknown."""
+    if file.format not in RARE:
+        return 0
+    counts = re.findall(r"(?:Frames|Cols) *: *(\d+)|Data length (\d+) should be", file.extra_info)
+    return max((int(one or other) for one, other in counts), default=0)
 
 
 def _ends(frames: Frames) -> bool:
@@ -207,6 +237,8 @@ def _decoded(path: Path, stream: int, known: FileFrames | None, why: str, folder
     # Codecs pad, and containers count with or without it: less than a quarter of a second says nothing.
     if promised is not None and promised - seconds > max(0.05, min(0.25, promised / 10)):
         raise DataError(cut_short(path, seconds, promised))
+    for note in source.notes:
+        log.warning("%s: %s", shown(path), note)
     return frames
 
 
@@ -215,6 +247,8 @@ def _source(stack: contextlib.ExitStack, path: Path, stream: int, known: FileFra
         try:
             return stack.enter_context(_by_ffmpeg(path, stream, why))
         except DataError:
+            if known is None and not why:
+                known, _ = _in_place(path)
             if known is None:
                 raise
     if known is not None:
@@ -292,7 +326,8 @@ def _by_ffmpeg(path: Path, stream: int, why: str) -> Iterator[Stream]:
         offset, _, encoding, rate, channels = struct.unpack(">5I", header[4:])
         assert encoding == AU_FLOAT, f"ffmpeg wrote AU of encoding {encoding}"
         process.stdout.read(offset - len(header))
-        yield Stream(rate, channels, _piped_pieces(path, process, channels, said))
+        notes: list[str] = []
+        yield Stream(rate, channels, _piped_pieces(path, process, channels, said, notes), notes)
 
 
 def _input(path: Path) -> list[str]:
@@ -300,7 +335,9 @@ def _input(path: Path) -> list[str]:
     return ["-protocol_whitelist", "file,pipe", "-i", f"file:{path.absolute()}"]
 
 
-def _piped_pieces(path: Path, process: subprocess.Popen[bytes], channels: int, said: IO[bytes]) -> Iterator[FloatArray]:
+def _piped_pieces(
+    path: Path, process: subprocess.Popen[bytes], channels: int, said: IO[bytes], notes: list[str]
+) -> Iterator[FloatArray]:
     assert process.stdout is not None
     size = 4 * channels
     while content := process.stdout.read(PIECE * size):
@@ -310,12 +347,14 @@ def _piped_pieces(path: Path, process: subprocess.Popen[bytes], channels: int, s
     if process.wait() != 0:
         raise DataError(f"{shown(path)}: ffmpeg gave up: {says}")
     if says:
-        log.warning("%s: ffmpeg: %s", shown(path), says)
+        notes.append(f"ffmpeg: {says}")
 
 
 def _refusal(path: Path, why: str, says: str) -> str:
     if "matches no streams" in says:
         says = "it holds no audio stream"
+    if not why:
+        return f"{shown(path)}: ffmpeg cannot read it ({says})"
     return f"{shown(path)}: neither libsndfile ({why}) nor ffmpeg ({says}) can read it"
 
 
@@ -334,16 +373,19 @@ def _promised_seconds(path: Path, stream: int) -> float | None:
     if program is None:
         return None
     command = [program, "-v", "level+warning", *_input(path), "-select_streams", f"a:{stream}", "-of", "json"]
-    command += ["-show_entries", "stream=duration:stream_tags=DURATION"]
+    command += ["-show_entries", "stream=duration:stream_tags=DURATION:format=duration,nb_streams"]
     try:
         answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
-        (found,) = json.loads(answer.stdout)["streams"]
+        document = json.loads(answer.stdout)
+        (found,), whole = document["streams"], document["format"]
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError):
         return None
     if b"Estimating duration" in answer.stderr:
         return None
     # Matroska has it in a tag only, as hours:minutes:seconds.
     text = found.get("duration") or found.get("tags", {}).get("DURATION", "")
+    if not text and whole.get("nb_streams") == 1:
+        text = whole.get("duration", "")
     try:
         return float(sum(60**power * float(part) for power, part in enumerate(reversed(text.split(":")))))
     except ValueError:

@@ -141,8 +141,8 @@ class Entry(SeededOptions, FrozenModel):
     )
     weights: dict[StemName, Weights] = Field(
         default_factory=dict,
-        description="of the outputs mixer and mixer-bands, by target: a row for each band, in it a number for each step"
-        " 0 … N, each other stem of the model in its order, and the residual",
+        description="of a mixer, by target: a row for each band, in it a number for each step 0 … N, each other stem of"
+        " the model in its order, the residual, and, for mixer-wiener, the Wiener filter",
         json_schema_extra=NO_OTHER_KEYS,
     )
     study: Text | None = None
@@ -174,7 +174,7 @@ class Entry(SeededOptions, FrozenModel):
     def _weights_fit(self) -> Entry:
         bands = OUTPUTS.find(self.output).bands
         if self.weights and not bands:
-            takers = " and ".join(name for name, output in OUTPUTS.items() if output.bands)
+            takers = ", ".join(name for name, output in OUTPUTS.items() if output.bands)
             raise ValueError(f"weights go with the outputs {takers}, not with {self.output}")
         for stem, rows in self.weights.items():
             if len(rows) != bands:
@@ -290,7 +290,7 @@ def check_separator(file: ScheduleFile, separator: Separator, where: str, option
         for stem, weights in entry.weights.items():
             if stem in separator.stems:
                 try:
-                    check_weights(weights, len(entry.betas), len(separator.stems))
+                    check_weights(weights, len(entry.betas), len(separator.stems), OUTPUTS.find(entry.output))
                 except ScheduleError as error:
                     raise ScheduleError(f"{where}: schedules.{target}.weights of {stem}: {error}") from None
     missing = [stem for stem in file.entries() if stem not in separator.stems]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from schedopt.errors import ScheduleError
 from schedopt.outputs.base import LAST, MEAN, Output
-from schedopt.outputs.mixer import MIXER, MIXER_BANDS
+from schedopt.outputs.mixer import MIXER, MIXER_BANDS, MIXER_WIENER
 from schedopt.outputs.step import Pass, Step, Weights
 from schedopt.outputs.wiener import WIENER
 from schedopt.registry import Registry
@@ -25,10 +25,12 @@ OUTPUTS: Registry[Output] = Registry("output", "schedopt.outputs", ScheduleError
     "mixer": MIXER,
     "mixer-bands": MIXER_BANDS,
     "wiener": WIENER,
+    "mixer-wiener": MIXER_WIENER,
 })  # fmt: skip
 """`last`: the estimate of step n. `mean`: (x̂_0 + … + x̂_n)/(n + 1), with β = 0 and shifts Demucs' shift trick.
 `mixer`, `mixer-bands`: weights for the estimates of all steps and stems and the residual, fitted by the study.
-`wiener`: the mixture through a Wiener filter made of the mean estimates of all stems."""
+`wiener`: the mixture through a Wiener filter made of the mean estimates of all stems. `mixer-wiener`: `mixer-bands`
+with that as one more term."""
 
 
 def register_output(output: Output) -> Output:

@@ -26,6 +26,7 @@ class Output:
         reach: samples before and after a sample that `finish` looks at. Both of its arguments then have so many more
             on either side, as far as the song goes, which are cut off what it returns.
         bands: rows of weights that the output takes, fitted by a study; 0 for none. Without weights it is `mean`.
+        terms: names of outputs without weights that are weighed too.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Output:
     needs_all_stems: bool = False
     reach: int = 0
     bands: int = 0
+    terms: tuple[str, ...] = ()
 
 
 def _only(total: Tensor | None, step: Step) -> Tensor:

@@ -29,13 +29,14 @@ LOADING = 1e-4
 REACH = WINDOW * HOP + 2 * FFT
 
 
-def _add(total: Tensor | None, step: Step) -> Tensor:
+def all_stems(total: Tensor | None, step: Step) -> Tensor:
     """Σ_n x̂_n of every stem: (stems, channels, samples)."""
     estimates = step.last.estimates[..., step.block]
     return estimates if total is None else total + estimates
 
 
-def _finish(total: Tensor, step: Step) -> Tensor:
+def filtered(total: Tensor, step: Step) -> Tensor:
+    """The target without the mean, (channels, samples), from the sum of all stems' estimates after `step`."""
     means, mixture = total / (step.n + 1) - step.mean, step.mixture - step.mean
     late = step.start % HOP  # frames stand at multiples of the hop
     signals = torch.nn.functional.pad(torch.cat([means, mixture[None]]), (late, 0))
@@ -52,7 +53,11 @@ def _finish(total: Tensor, step: Step) -> Tensor:
         parts.append(expected(spectra[:-1, ..., begin:end], spectra[-1, ..., begin:end], step.index))
         begin = end
     made = torch.istft(torch.cat(parts, dim=-1), FFT, HOP, window=window, length=signals.shape[-1])
-    return made[..., late:] + step.mean
+    return made[..., late:]
+
+
+def _finish(total: Tensor, step: Step) -> Tensor:
+    return filtered(total, step) + step.mean
 
 
 def expected(estimates: Tensor, mixture: Tensor, target: int) -> Tensor:
@@ -79,4 +84,4 @@ def _solved(matrix: Tensor, load: Tensor, right: Tensor) -> Tensor:
     return torch.stack([d * right[0] - b * right[1], a * right[1] - b.conj() * right[0]]) / determinant
 
 
-WIENER = Output("wiener", _add, _finish, lambda stems: stems, needs_all_stems=True, reach=REACH)
+WIENER = Output("wiener", all_stems, _finish, lambda stems: stems, needs_all_stems=True, reach=REACH)

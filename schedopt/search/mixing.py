@@ -1,7 +1,8 @@
 """Weights of the mixers (`schedopt.outputs.mixer`) in closed form, and their worth on tracks that are left out.
 
 With f_i what the passes of an excerpt left (the target's estimate of each step, the means of the other stems' and of
-the residual; in each band, for `mixer-bands`), x its true stem, w the weights and w₀ those of the mean output:
+the residual, and for `mixer-wiener` that output; in each band of those that have bands), x its true stem, w the
+weights and w₀ those of the mean output:
 
     e_t(w) = ‖x − Σ_i w_i·f_i‖² / ‖x − Σ_i w₀_i·f_i‖²          of track t, mean over its excerpts
     w(λ)   = argmin  mean_t e_t(w) + λ·Σ_i H_ii·(w_i − w₀_i)²     with H = mean_t of the f's inner products
@@ -29,7 +30,7 @@ from torch import Tensor
 
 from schedopt.evaluation import Evaluator, Scores
 from schedopt.metrics._base import float64_device
-from schedopt.outputs import OUTPUTS, Pass, Weights, bands
+from schedopt.outputs import OUTPUTS, Output, Pass, Weights, bands
 from schedopt.outputs.mixer import mean_weights
 from schedopt.outputs.step import LARGEST
 from schedopt.refinement import Refinement
@@ -55,9 +56,10 @@ FREQUENCIES = 2**13
 class Products:
     """Inner products of what one excerpt's trajectory left with one another, with its true stem x and with ones.
 
-    A signal is (step m, part p, band k); parts are the target's estimate less its mean, those of the other stems, and
-    the residual. `gram` (steps, parts, bands, steps, parts, bands); `cross` and `ones` (steps, parts, bands); `means`
-    (steps,): what each step's estimates hold of their input's mean; `energy` ⟨x, x⟩, `total` ⟨x, 1⟩, `count` ⟨1, 1⟩.
+    A signal is (step m, part p, band k); parts are the target's estimate less its mean, those of the other stems, the
+    residual, and the `output.terms` after step m. `gram` (steps, parts, bands, steps, parts, bands); `cross` and
+    `ones` (steps, parts, bands); `means` (steps,): what each step's estimates hold of their input's mean; `energy` ⟨x,
+    x⟩, `total` ⟨x, 1⟩, `count` ⟨1, 1⟩.
     """
 
     gram: Array
@@ -67,18 +69,21 @@ class Products:
     energy: float
     total: float
     count: int
+    output: Output
 
     def after(self, n: int, share: float) -> Quadratic:
         """The error as a function of the weights of an output after step n; `share`: of the residual, in the mean's."""
         steps, parts, rows = self.cross.shape
-        first = parts - 2  # other stems
-        chosen = np.zeros((rows, n + 1 + first + 1, steps, parts, rows))
+        means = parts - len(self.output.terms)
+        chosen = np.zeros((rows, n + parts, steps, parts, rows))
         for k in range(rows):
             for m in range(n + 1):
                 chosen[k, m, m, 0, k] = 1
-                for p in range(1, parts):
+                for p in range(1, means):
                     chosen[k, n + p, m, p, k] = 1 / (n + 1)
-        flat = chosen.reshape(rows * (n + 1 + first + 1), -1)
+            for p in range(means, parts):
+                chosen[k, n + p, n, p, k] = 1
+        flat = chosen.reshape(rows * (n + parts), -1)
         size = flat.shape[1]
         mean = float(self.means[: n + 1].mean())
         made = Quadratic(
@@ -86,8 +91,13 @@ class Products:
             flat @ (self.cross - mean * self.ones).ravel(),
             self.energy - 2 * mean * self.total + mean**2 * self.count,
         )
-        start = np.ravel(mean_weights(n, parts - 1, rows, share))
+        start = self.mean_weights(n, share)
         return made.scaled(1 / max(made.error(start), 1e-12 * made.constant, 1e-300))
+
+    def mean_weights(self, n: int, share: float) -> Array:
+        """Those of the mean output: (W,)."""
+        stems = self.cross.shape[1] - 1 - len(self.output.terms)
+        return np.ravel(mean_weights(n, stems, self.output, share))
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,6 @@ class Tracks:
     def of(cls, products: Sequence[Products], tracks: Sequence[str], n: int, share: float = 0.0) -> Tracks:
         """Of excerpts after step n, by their tracks in order of appearance."""
         each = [one.after(n, share) for one in products]
-        _, parts, rows = products[0].cross.shape
         groups = [
             [part for part, name in zip(each, tracks, strict=True) if name == track] for track in dict.fromkeys(tracks)
         ]
@@ -126,7 +135,7 @@ class Tracks:
             np.stack([np.mean([part.gram for part in group], axis=0) for group in groups]),
             np.stack([np.mean([part.linear for part in group], axis=0) for group in groups]),
             np.array([np.mean([part.constant for part in group]) for group in groups]),
-            np.ravel(mean_weights(n, parts - 1, rows, share)),
+            products[0].mean_weights(n, share),
         )
 
     def __len__(self) -> int:
@@ -194,8 +203,7 @@ def as_rows(weights: Array, rows: int) -> Weights:
 
 @dataclass(frozen=True)
 class Mixed:
-    """What the mixer makes of a schedule: left-out scores (tasks, N+1) in dB, and by n the weights fitted on all
-    tracks.
+    """What the mixer makes of a schedule: left-out scores (tasks, N+1) in dB, and weights fitted on all tracks, by n.
 
     `weights` has None where the mean output is as good.
     """
@@ -216,8 +224,8 @@ def mixed(how: Refinement, evaluator: Evaluator, betas: Schedule, scores: Scores
 
     Costs no pass while the store holds those of `scores`.
     """
-    rows = OUTPUTS.find(how.output).bands
-    products = [products_of(evaluator, betas, index, rows) for index in range(len(scores))]
+    output = OUTPUTS.find(how.output)
+    rows, products = output.bands, [products_of(evaluator, betas, index, output) for index in range(len(scores))]
     track_of = _numbers(evaluator.tracks)
     found, weights = scores.copy(), dict[int, Weights | None]()
     for n in steps:
@@ -249,25 +257,39 @@ def _numbers(tracks: Sequence[str]) -> NDArray[np.int64]:
     return np.array([names.index(track) for track in tracks])
 
 
-def products_of(evaluator: Evaluator, betas: Schedule, index: int, rows: int) -> Products:
-    """Of one task's trajectory, in so many bands."""
-    task, passes, rate = evaluator.tasks[index], list[Pass](), evaluator.separator.sample_rate
-    for state in evaluator.states(betas, index, again=True):
-        passes.append(state.last)
-    return products(passes, task.reference, rows, rate)
+def products_of(evaluator: Evaluator, betas: Schedule, index: int, output: Output) -> Products:
+    """Of one task's trajectory, for the weights of `output`."""
+    task, rate = evaluator.tasks[index], evaluator.separator.sample_rate
+    passes = list[Pass]()
+    terms: list[list[Tensor]] = [[] for _ in range(len(betas) + 1)]
+    for number, name in enumerate(output.terms or (evaluator.refinement.output,)):
+        how = evaluator.refinement.model_copy(update={"output": name})
+        for state in evaluator.states(betas, index, refinement=how, again=True):
+            if number == 0:
+                passes.append(state.last)
+            if output.terms:
+                terms[state.step].append(state.output() - state.last.mean)
+    return products(passes, terms, task.reference, output, rate)
 
 
-def products(passes: Sequence[Pass], reference: Tensor, rows: int, sample_rate: int) -> Products:
-    """Inner products of what `passes` left, of all stems each, with `reference` (channels, samples)."""
+def products(
+    passes: Sequence[Pass], terms: Sequence[Sequence[Tensor]], reference: Tensor, output: Output, sample_rate: int
+) -> Products:
+    """Inner products of what `passes` left, of all stems each, with `reference` (channels, samples).
+
+    `terms`: those of the output after each step, (channels, samples) without the mean.
+    """
+    rows = output.bands
     device = float64_device(reference)
-    samples, count, parts = reference.shape[-1], len(passes), len(passes[0].stems) + 1
+    samples, count, parts = reference.shape[-1], len(passes), len(passes[0].stems) + 1 + len(output.terms)
     size = count * parts
     gram = torch.zeros(size, rows, size, rows, dtype=torch.float64, device=device)
     cross = torch.zeros(2, size, rows, dtype=torch.float64, device=device)
     own = torch.zeros(2, dtype=torch.float64, device=device)
     for first in range(0, samples, BLOCK):
         block = slice(first, min(first + BLOCK, samples))
-        signals = torch.cat([_parts(one, block) for one in passes]).to(device)  # (size, channels, samples)
+        parted = [_parts(one, of, block) for one, of in zip(passes, terms, strict=True)]
+        signals = torch.cat(parted).to(device)  # (size, channels, samples)
         x = reference[:, block].to(device)
         fixed = torch.stack([x, torch.ones_like(x)])
         own += torch.stack([x.double().square().sum(), x.double().sum()])
@@ -281,13 +303,14 @@ def products(passes: Sequence[Pass], reference: Tensor, rows: int, sample_rate: 
         energy=float(own[0]),
         total=float(own[1]),
         count=reference.numel(),
+        output=output,
     )
 
 
-def _parts(one: Pass, block: slice) -> Tensor:
+def _parts(one: Pass, terms: Sequence[Tensor], block: slice) -> Tensor:
     """(parts, channels, samples of the block): see `Products`."""
     target = one.target(block) - one.mean
-    return torch.cat([target[None], one.each_other(block), one.residual(block)[None]])
+    return torch.stack([target, *one.each_other(block), one.residual(block), *(term[..., block] for term in terms)])
 
 
 def _add_products(gram: Tensor, cross: Tensor, signals: Tensor, fixed: Tensor, sample_rate: int) -> None:

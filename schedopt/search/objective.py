@@ -147,8 +147,8 @@ class Objective:
             return outcome.value
         return outcome.value, outcome.steps + 1 if outcome.other is None else outcome.other.value
 
-    def betas_of(self, trial: optuna.Trial) -> Schedule:
-        """The schedule that `trial`'s sampler proposes."""
+    def propose(self, trial: optuna.Trial) -> Schedule:
+        """The schedule of the trial, whole: its parameters are in the storage from now on. Costs no pass."""
         betas = self.family.make(suggest(trial, self.family, self.resolution), self.resolution)
         return betas[: suggest_steps(trial, self.family)] if self.searches_steps else betas
 
@@ -160,7 +160,7 @@ class Objective:
     def __call__(self, trial: optuna.Trial) -> float | tuple[float, float]:
         """The trial's `values`; `optuna.TrialPruned` where the pruner ends it."""
         began, before = time.perf_counter(), self.passes()
-        betas = self.betas_of(trial)
+        betas = self.propose(trial)
         trial.set_user_attr("betas", list(betas))
         try:
             outcome = self._with_other(self._run(trial, betas), betas)

@@ -81,7 +81,7 @@ class StudyObjective:
 
     def _of_fixed(self, trial: optuna.Trial) -> float | tuple[float, float]:
         made = self._objective
-        return made.values(made.outcome(made.betas_of(trial)))
+        return made.values(made.outcome(made.propose(trial)))
 
 
 def objective(config: StudyConfig, target: str | None = None, *, trust_pickle: bool = False) -> StudyObjective:

@@ -16,9 +16,11 @@ from optuna.trial import FrozenTrial, TrialState
 from schedopt.config import StudyConfig
 from schedopt.errors import ConfigError
 from schedopt.optuna_classes import HUB, build_class, check_options, class_of
+from schedopt.search.candidates import Candidates, fresh
 from schedopt.search.hub import hub_class
+from schedopt.search.predicted import PredictedStudy
+from schedopt.search.prefix_gp import PrefixGP, PrefixGPSampler
 from schedopt.search.space import STEPS, grid_values
-from schedopt.search.surrogate import Surrogate, SurrogateSampler
 from schedopt.search_options import searches_steps
 
 MOST_POINTS = 10**5
@@ -28,6 +30,18 @@ FIXED_SEED = ("grid", "qmc", "GridSampler", "QMCSampler")
 """The shuffled order of a grid, and a Sobol sequence, must be the same in every trial."""
 
 
+STOP_CHANCE = 0.05
+"""`[search] stop` ends a study where a schedule that gains more is less probable than this."""
+
+STOP_AFTER = 8
+"""Finished trials before `[search] stop` is looked at: so few scores tell little about how scores vary."""
+
+GRID_USED_UP = "every point of the grid has been scored"
+ALL_SCORED = "every schedule of this family has been scored"
+
+OPEN = (TrialState.RUNNING, TrialState.WAITING)
+
+
 class StudySampler(BaseSampler):
     """A sampler that is made anew, with a seed of its own, for every trial; it knows when a study is at its end.
 
@@ -35,8 +49,11 @@ class StudySampler(BaseSampler):
     samples, and two workers would draw alike. Seeding by the trial's number makes a resumed study, or one of several
     workers, continue where an undisturbed one would be.
 
+    No schedule is proposed that was scored before, or is being scored: the nearest other one takes its place.
+
     Args:
-        surrogate: the model of the sampler `surrogate`; None for other samplers.
+        model: of the scores, with the family's schedules; None for studies of two objectives.
+        stop: gain over the selected trial in dB that must be possible for the study to go on; 0: whatever is.
         keeps_state: what a trial taught it lies in the sampler itself, not in the study, so that it is made once, with
             a seed by the first trial's number.
     """
@@ -45,7 +62,8 @@ class StudySampler(BaseSampler):
         self,
         make: Callable[[int], BaseSampler],
         seed: int,
-        surrogate: Surrogate | None = None,
+        model: PrefixGP | None = None,
+        stop: float = 0.0,
         *,
         keeps_state: bool = False,
     ) -> None:
@@ -54,36 +72,84 @@ class StudySampler(BaseSampler):
         self._begun = False
         self._seed = seed
         self._inner = make(seed)
-        self._surrogate = surrogate
+        self._model = model
+        self._candidates = None if model is None else model.candidates
+        self._stop = stop
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         if not (self._keeps_state and self._begun):
             self._inner = self._make(_mixed(self._seed, trial.number))
             self._begun = True
-        self._inner.before_trial(study, trial)
+        self._inner.before_trial(self._seen(study), trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._inner.infer_relative_search_space(study, trial)
+        if self._candidates is None or self._is_grid():
+            return self._inner.infer_relative_search_space(self._seen(study), trial)
+        return dict(self._candidates.space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._inner.sample_relative(study, trial, search_space)
+        if self._candidates is None or self._is_grid():
+            return self._inner.sample_relative(self._seen(study), trial, search_space)
+        if "fixed_params" in trial.system_attrs:
+            return {}
+        seen = self._seen(study)
+        inner = self._inner.infer_relative_search_space(seen, trial)
+        params = self._inner.sample_relative(seen, trial, inner)
+        for name, one in search_space.items():
+            if name not in params:
+                params[name] = self._inner.sample_independent(seen, trial, name, one)
+        others = (other for other in study.get_trials(deepcopy=False) if other.number != trial.number)
+        return self._candidates.nearest_fresh(params, others)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+        return self._inner.sample_independent(self._seen(study), trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._inner.after_trial(study, trial, state, values)
 
+    def ending(self, study: Study) -> str | None:
+        """Why the study ends before it has its trials, as a sentence; None where it does not. Costs no pass.
+
+        With `stop` the study ends once a schedule that gains more is improbable given all scores. Such a posterior
+        probability holds whenever it is looked at, and however often, as far as the model holds: that scores are drawn
+        from the Gaussian processes of `schedopt.search.surface`.
+        """
+        trials = study.get_trials(deepcopy=False)
+        if any(trial.state in OPEN for trial in trials):
+            return None
+        if self.is_exhausted(study):
+            return GRID_USED_UP if self._is_grid() else ALL_SCORED
+        finished = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+        if self._model is None or self._stop == 0 or finished < STOP_AFTER:
+            return None
+        rng = np.random.default_rng(_mixed(self._seed, finished))
+        if self._model.chance_of_more(study, self._stop, rng) >= STOP_CHANCE:
+            return None
+        return (
+            f"no schedule of this family gains more than {self._stop:g} dB over the selected one on these tracks"
+            f" (probability below {STOP_CHANCE:g})"
+        )
+
     def is_exhausted(self, study: Study) -> bool:
-        """Whether every point of a grid, or every schedule of a small family, has been scored."""
-        inner = self._inner
-        if isinstance(inner, optuna.samplers.GridSampler):
-            return inner.is_exhausted(study)
-        return self._surrogate is not None and self._surrogate.is_exhausted(study)
+        """Whether each point of the grid, or each schedule of a small family, is scored, or being so. Costs no pass."""
+        if isinstance(self._inner, optuna.samplers.GridSampler) and self._inner.is_exhausted(study):
+            return True
+        if self._candidates is None or self._candidates.all is None:
+            return False
+        taken = self._candidates.taken(study.get_trials(deepcopy=False))
+        return not len(fresh(self._candidates.all, taken))
+
+    def _seen(self, study: Study) -> Study:
+        """The study as its sampler sees it; ours knows of predictions and of their errors."""
+        return study if isinstance(self._inner, PrefixGPSampler) else PredictedStudy.of(study)
+
+    def _is_grid(self) -> bool:
+        """Optuna's grid has each of its points once, and notes which they are on its own."""
+        return isinstance(self._inner, optuna.samplers.GridSampler)
 
 
 def make_sampler(config: StudyConfig, *, trust_hub: bool = False) -> StudySampler:
@@ -96,9 +162,10 @@ def make_sampler(config: StudyConfig, *, trust_hub: bool = False) -> StudySample
         ConfigError: the sampler refuses its options, a grid has too many points, or see `hub_class`.
     """
     search, seed, name = config.search, config.study.seed, config.search.sampler
-    if name == "surrogate":
-        surrogate = surrogate_of(config)
-        return StudySampler(lambda seed: SurrogateSampler(surrogate, seed), seed, surrogate)
+    model = model_of(config) if len(search.criteria) == 1 else None
+    if name == "prefix-gp":
+        assert model is not None  # the config refuses it for two objectives
+        return StudySampler(lambda seed: PrefixGPSampler(model, seed), seed, model, search.stop)
     is_from_hub = name.startswith(HUB)
     found = hub_class(name, trusted=trust_hub) if is_from_hub else class_of("sampler", name)
     defaults: dict[str, Any] = {"warn_independent_sampling": False}
@@ -117,14 +184,15 @@ def make_sampler(config: StudyConfig, *, trust_hub: bool = False) -> StudySample
         return made
 
     # Optuna's own samplers read the study; of others nobody knows.
-    return StudySampler(make, seed, keeps_state=is_from_hub)
+    return StudySampler(make, seed, model, search.stop, keeps_state=is_from_hub)
 
 
-def surrogate_of(config: StudyConfig) -> Surrogate:
+def model_of(config: StudyConfig) -> PrefixGP:
     """The model of the scores of this study's family."""
     refinement = config.refinement
     chained = refinement.rule in ("remix", "unmix") and not refinement.shift and refinement.output == "last"
-    return Surrogate(config.family(), config.schedule.resolution, chained=chained, choose_steps=refinement.choose_steps)
+    candidates = Candidates(config.family(), config.schedule.resolution)
+    return PrefixGP(candidates, chained=chained, choose_steps=refinement.choose_steps)
 
 
 def _grid(config: StudyConfig) -> dict[str, list[float]]:

@@ -2,7 +2,8 @@
 
 A study is an ordinary Optuna study. Study attributes: `schedopt` (format version), `config`, `overrides`, `versions`,
 `separator`, `weights` and `data` (fingerprints), `optimised` (settings for cheaper passes), `excerpts`, `tracks`,
-`left_out`, `baseline`, `line` and `zeros` (mean score by step, dB), `references` (what scoring these three cost).
+`left_out`, `baseline`, `line` and `zeros` (mean score by step, dB), `references` (what scoring these three cost),
+`ending` (why it ended before it had its trials).
 Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`, `spread`
 and `gain_by_track` (see `Outcome.attributes`), `weights` of a mixer by target, `output` where it was chosen,
 `passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`), `other` (value, gain, by_step, spread,
@@ -40,6 +41,7 @@ PACKAGES = ("demucs", "mir_eval", "musdb", "numpy", "optuna", "scipy", "torch")
 FREE_KEYS = {
     "study": ("name", "storage", "trials", "workers"),
     "separator": ("device", "optimise"),
+    "search": ("stop",),
     "store": ("memory", "disk", "folder", "audio", "artifacts"),
 }
 """Keys that may differ when a study is resumed: they change where and how long it runs, not what a trial is."""
@@ -275,8 +277,8 @@ class Summary:
 
     `baseline` is the score of one pass, `line` that of the authors' straight line; dB. `passes_run` were run for
     these references and by the trials, `passes_saved` were shared with earlier ones; `seconds` likewise. `reason`: why
-    the highest trial is not selected, where it is not. Of a `foreign` study, which another program made, the trials are
-    counted, and nothing else is known.
+    the highest trial is not selected, where it is not. `ending`: why a study has ended before it had the trials asked
+    for. Of a `foreign` study, which another program made, the trials are counted, and nothing else is known.
     """
 
     study: str
@@ -296,6 +298,7 @@ class Summary:
     dial: tuple[Point, ...] = ()
     foreign: bool = False
     reason: str | None = None
+    ending: str | None = None
 
     @property
     def finished(self) -> int:
@@ -322,6 +325,7 @@ class Summary:
             **({"front": [asdict(trade) for trade in self.front]} if self.front else {}),
             **({"dial": [asdict(point) for point in self.dial]} if self.dial else {}),
             **({"foreign": True} if self.foreign else {}),
+            **({"ending": self.ending} if self.ending else {}),
         }
 
 
@@ -356,6 +360,7 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
         dial=shown(dial_front(study, trials), metrics) if metrics else (),
         foreign=not ours,
         reason=None if metrics or not ours else reason(trials, zeros_by_track(study)),
+        ending=attrs.get("ending") or None,
     )
 
 

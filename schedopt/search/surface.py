@@ -1,9 +1,11 @@
 """A statistical model of the score as a function of β, learnt from what has been scored.
 
 A mixture of Gaussian processes (Matérn 5/2; each of `LENGTHS` with a constant and with a quadratic mean), weighted by
-their marginal likelihood, the variance integrated out. Inputs are the β of one node, last step last, and their running
-products from the end: under the rules that mix the last estimate into the mixture, step n−k reaches the estimate of
-step n with weight β_n · … · β_{n−k+1} only. Costs no pass.
+their marginal likelihood, the variance integrated out. Costs no pass.
+
+Inputs are the β of one node, last step last, and their running products from the end: under the rules that mix the last
+estimate into the mixture, step n−k reaches the estimate of step n with weight β_n · … · β_{n−k+1} only. Where β = 0 is
+not the plain pass again, the score is the sum of what each step adds, and each step has a process of its own.
 
 Source: Rasmussen & Williams, Gaussian Processes for Machine Learning (2006), sections 2.2, 2.7 and 5.4.
 """
@@ -18,14 +20,17 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-LENGTHS = (0.3, 0.5, 0.8, 1.3, 2.0)
+LENGTHS = (0.5, 1.0, 2.0, 4.0)
 """Distances, in units of β, over which scores are alike; that which explains the scores best has the most weight."""
 
-MEANS = (0.0, 0.2)
+MEANS = (0.0, 1.0)
 """Prior variance of the coefficients of the quadratic mean, relative to the process; 0 for a constant mean."""
 
 CONSTANT = 4.0
 """Prior variance of the constant, relative to that of the process."""
+
+ABSENT = -1.0
+"""In place of the β of steps that come after a node, where steps have processes of their own."""
 
 JITTER = 1e-6
 NEGLIGIBLE = 0.03
@@ -45,10 +50,18 @@ class _Component:
 
 
 class Surface:
-    """The posterior of the score, given `values` (M,) in dB at the nodes `x` (M, N), with standard errors (M,)."""
+    """The posterior of the score, given `values` (M,) in dB at the nodes `x` (M, N), with standard errors (M,).
 
-    def __init__(self, x: Array, values: Array, errors: Array) -> None:
-        self._features = features(x)
+    `freedom`: degrees of freedom of its t distribution, since the variance is learnt as well.
+
+    `chained`: β = 0 is the plain pass again. Else steps have processes of their own, and `x` holds `ABSENT` after the
+    last step of a node.
+    """
+
+    def __init__(self, x: Array, values: Array, errors: Array, *, chained: bool) -> None:
+        self._chained = chained
+        self._inputs = inputs(x, chained)
+        self.freedom = len(x) + 1
         self._center = float(values.mean())
         self._scale = max(float(values.std()), 1e-6)
         y = (values - self._center) / self._scale
@@ -63,7 +76,7 @@ class Surface:
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the score at the nodes `x` (P, N); (P,) each, dB."""
-        at = features(x)
+        at = inputs(x, self._chained)
         parts = [self._posterior(one, at) for one in self._components]
         means = np.stack([mean for mean, _ in parts])
         squares = np.stack([variance + mean**2 for mean, variance in parts])
@@ -72,8 +85,7 @@ class Surface:
         return self._center + self._scale * mean, self._scale * np.sqrt(variance)
 
     def _condition(self, y: Array, noise: Array, length: float, quadratic: float) -> _Component:
-        shape = _Component(length, quadratic, y, y, 1.0, 0.0)
-        covariance = self._kernel(shape, self._features, self._features)
+        covariance = _covariance(length, quadratic, self._inputs, self._inputs)
         covariance[np.diag_indices(len(y))] += noise
         factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
         whitened: Array = scipy.linalg.solve_triangular(factor, y, lower=True)
@@ -83,25 +95,44 @@ class Surface:
         return _Component(length, quadratic, factor, whitened, variance, float(evidence))
 
     def _posterior(self, one: _Component, at: Array) -> tuple[Array, Array]:
-        solved = scipy.linalg.solve_triangular(one.factor, self._kernel(one, self._features, at), lower=True)
-        prior = 1 + CONSTANT * (one.quadratic == 0) + one.quadratic * (_quadratic(at) ** 2).sum(axis=1)
-        variance = one.variance * np.maximum(prior - (solved**2).sum(axis=0), 1e-9)
+        across = _covariance(one.length, one.quadratic, self._inputs, at)
+        solved = scipy.linalg.solve_triangular(one.factor, across, lower=True)
+        variance = one.variance * np.maximum(_prior(one.quadratic, at) - (solved**2).sum(axis=0), 1e-9)
         return np.asarray(solved.T @ one.whitened), np.asarray(variance)
 
-    def _kernel(self, one: _Component, a: Array, b: Array) -> Array:
-        """(len(a), len(b)): prior covariance of the scores, relative to the process's variance."""
-        squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-        r = np.sqrt(5 * np.maximum(squares, 0)) / one.length
-        matern = (1 + r + r**2 / 3) * np.exp(-r)
-        mean = one.quadratic * _quadratic(a) @ _quadratic(b).T if one.quadratic else CONSTANT
-        return np.asarray(matern + mean)
+
+def inputs(x: Array, chained: bool) -> Array:
+    """(P, N) → (processes, P, 1 + 2N): for each process 1 where a node has a part of it and else 0, then β_n … β_1 and
+    their running products β_n, β_n·β_{n−1}, … of the step n that the process is about, filled with zeros."""
+    count, steps = x.shape
+    ends = [steps] if chained else range(1, steps + 1)
+    found = np.zeros((len(ends), count, 1 + 2 * steps))
+    for part, end in zip(found, ends, strict=True):
+        there = x[:, end - 1] != ABSENT
+        last_first = x[there, :end][:, ::-1]
+        part[there, 0] = 1
+        part[there, 1 : 1 + end] = last_first
+        part[there, 1 + steps : 1 + steps + end] = np.cumprod(last_first, axis=1)
+    return found
 
 
-def features(x: Array) -> Array:
-    """(P, N) → (P, 2N): β_N … β_1 and β_N, β_N·β_{N−1}, …"""
-    last_first = x[:, ::-1]
-    return np.hstack([last_first, np.cumprod(last_first, axis=1)])
+def _covariance(length: float, quadratic: float, a: Array, b: Array) -> Array:
+    """(len(a), len(b)): prior covariance of the scores, relative to the process's variance."""
+    total = np.full((a.shape[1], b.shape[1]), CONSTANT)
+    for left, right in zip(a, b, strict=True):
+        squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
+        r = np.sqrt(5 * np.maximum(squares, 0)) / length
+        part = (1 + r + r**2 / 3) * np.exp(-r)
+        if quadratic:
+            part += quadratic * _quadratic(left) @ _quadratic(right).T
+        total += part * left[:, :1] * right[:, 0]
+    return np.asarray(total)
+
+
+def _prior(quadratic: float, at: Array) -> Array:
+    """The diagonal of `_covariance(…, at, at)`."""
+    return np.asarray(CONSTANT + ((1 + quadratic * (_quadratic(at) ** 2).sum(axis=2)) * at[..., 0]).sum(axis=0))
 
 
 def _quadratic(at: Array) -> Array:
-    return np.hstack([np.ones((len(at), 1)), at, at**2])
+    return np.concatenate([at, at[..., 1:] ** 2], axis=-1)

@@ -18,12 +18,16 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 
+from schedopt.storage.interrupts import shielded_again, sleep
 from schedopt.storage.urls import holds_secret
 
 Result = TypeVar("Result")
 
 PATIENCE_SECONDS = 90.0
 """How long a call is retried: a database server restarts in less."""
+
+HURRIED_SECONDS = 1.0
+"""How long where someone waits for the program to end."""
 
 LONGEST_PAUSE = 15.0
 """Seconds between two tries, which begin after a tenth of a second."""
@@ -58,7 +62,7 @@ def quiet_optuna() -> Iterator[None]:
 
 
 class _PerThread(threading.local):
-    """Nothing is retried `inside` a retried call, else the waits would multiply, nor by `hurried` threads."""
+    """Nothing is retried `inside` a retried call, else the waits would multiply; `hurried` threads give up soon."""
 
     inside = False
     hurried = False
@@ -68,7 +72,7 @@ _thread = _PerThread()
 
 
 def set_hurried(hurried: bool) -> None:
-    """Whether this thread's storage calls are tried once only: someone waits for the program to end."""
+    """Whether this thread's storage calls give up after a second: someone waits for the program to end."""
     _thread.hurried = hurried
 
 
@@ -99,10 +103,17 @@ def storage_fault(error: BaseException) -> BaseException | None:
     return behind
 
 
+def was_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error that was raised on the way out."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether the same call may succeed in a while: a lock, a race, or a server that is away or has no room."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    if not isinstance(cause, DBAPIError):
+    if not isinstance(cause, DBAPIError) or was_interrupt(error):
         return False
     text = one_line(error).lower()
     if any(word in text for word in RACES):
@@ -121,11 +132,12 @@ def retried(call: Callable[..., Result], url: str | URL | None = None) -> Callab
 
     @functools.wraps(call)
     def patient(*args: Any, **kwargs: Any) -> Result:
-        if _thread.inside or _thread.hurried:
+        if _thread.inside:
             return call(*args, **kwargs)
         _thread.inside = True
         try:
-            return _retrying(url)(call, *args, **kwargs)
+            with shielded_again():
+                return _retrying(url)(call, *args, **kwargs)
         finally:
             _thread.inside = False
 
@@ -143,7 +155,8 @@ def _retrying(url: str | URL | None) -> Retrying:
         retry=retry_if_exception(is_passing),
         # Workers that were locked out together must not come back together.
         wait=wait_exponential(multiplier=0.1, max=LONGEST_PAUSE) + wait_random(0, 0.1),
-        stop=stop_after_delay(PATIENCE_SECONDS),
+        stop=stop_after_delay(HURRIED_SECONDS if _thread.hurried else PATIENCE_SECONDS),
+        sleep=sleep,
         before_sleep=note,
         reraise=True,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,14 +17,15 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from schedopt.errors import StudyError
-from schedopt.storage.faults import is_hurried, retried
+from schedopt.storage.faults import HURRIED_SECONDS, is_hurried, retried
+from schedopt.storage.interrupts import sleep
 
 NOTE_SECONDS = 60
 """How long a process waits for the lock before it reports that it does. It waits on: the system takes the lock from
 a process that ends, so its holder is alive."""
 
-HURRIED_SECONDS = 1
-"""How long a process waits that is about to end."""
+POLL_SECONDS = 0.25
+"""How often a process that waits looks whether it is to end."""
 
 POSTGRESQL_SECONDS = 120
 """A PostgreSQL server takes the lock from a machine that is silent for so long."""
@@ -68,19 +70,37 @@ def file_lock(database: Path) -> Iterator[None]:
     Raises:
         StudyError: it cannot be written, or a hurried thread does not get it.
     """
-    lock = FileLock(f"{database}.lock", timeout=HURRIED_SECONDS if is_hurried() else NOTE_SECONDS)
-    while True:
-        try:
+    lock = FileLock(f"{database}.lock", timeout=POLL_SECONDS)
+
+    def take() -> bool:
+        with contextlib.suppress(Timeout):
             lock.acquire()
-            break
-        except Timeout:
-            _note_or_raise(f"{database}.lock")
-        except OSError as error:
-            raise StudyError(f"{database}.lock: the lock file cannot be written: {error.strerror or error}") from None
+        return lock.is_locked
+
+    try:
+        _wait(take, f"{database}.lock")
+    except OSError as error:
+        raise StudyError(f"{database}.lock: the lock file cannot be written: {error.strerror or error}") from None
     try:
         yield
     finally:
         lock.release()
+
+
+def _wait(take: Callable[[], bool], what: str) -> None:
+    """Until `take`, which tries for a moment, has the lock.
+
+    Raises:
+        StudyError: a hurried thread does not get it.
+        KeyboardInterrupt: the wait is ended.
+    """
+    patience = HURRIED_SECONDS if is_hurried() else NOTE_SECONDS
+    began = time.monotonic()
+    while not take():
+        sleep(0)
+        if time.monotonic() - began >= patience:
+            _note_or_raise(what)
+            began = time.monotonic()
 
 
 def _note_or_raise(what: str) -> None:
@@ -108,10 +128,9 @@ def _postgresql_lock(connection: Connection, key: int) -> None:
 
 
 def _mysql_lock(connection: Connection, key: int) -> None:
-    # MySQL's locks have names; it answers 0 where another connection holds on to one.
-    take = sqlalchemy.text(f"SELECT GET_LOCK(:key, {HURRIED_SECONDS if is_hurried() else NOTE_SECONDS})")
-    while not connection.execute(take, {"key": str(key)}).scalar():
-        _note_or_raise("the study's lock")
+    # MySQL's locks have names; it answers 0 where another connection holds on to one for a second.
+    take = sqlalchemy.text("SELECT GET_LOCK(:key, 1)")
+    _wait(lambda: bool(connection.execute(take, {"key": str(key)}).scalar()), "the study's lock")
 
 
 def _unlock(connection: Connection, key: int) -> None:

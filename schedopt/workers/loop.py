@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from schedopt.errors import StudyError
 from schedopt.search.study import changed_versions
-from schedopt.storage.faults import STORAGE_FAULTS, one_line, set_hurried, storage_fault
+from schedopt.storage.faults import STORAGE_FAULTS, one_line, set_hurried, storage_fault, was_interrupt
+from schedopt.storage.interrupts import obeyed, open_to_interrupts, shielded, sleep
 from schedopt.storage.locks import backend, start_lock
 from schedopt.storage.owners import (
     Releaser,
@@ -34,6 +36,9 @@ MAX_FAILURES_IN_A_ROW = 3
 
 WAIT_SECONDS = 0.5
 """Pause before looking again whether the trials that others run have finished."""
+
+STALE_SECONDS = 5.0
+"""How often a worker that waits looks for trials whose process is silent."""
 
 DELETED = "the database was deleted while the study ran; the same command starts it anew"
 
@@ -68,17 +73,18 @@ def work(
     """
     set_hurried(False)
     worker = _Worker(study, objective, trials, on_trial, callbacks)
-    try:
-        worker.begin()
-        while not (stop() or study._stop_flag or worker.is_done()):
-            if not worker.start_one():
-                time.sleep(WAIT_SECONDS)
-    except KeyboardInterrupt:
-        release_interrupted(study)
-        raise
-    except STORAGE_FAULTS as error:
-        worker.check_there()
-        raise StudyError(storage_lost(study, error)) from None
+    with shielded():
+        try:
+            worker.begin()
+            while not (stop() or worker.is_done() or study._stop_flag):
+                sleep(0 if worker.start_one() else WAIT_SECONDS)
+        except KeyboardInterrupt:
+            obeyed()
+            release_interrupted(study)
+            raise
+        except STORAGE_FAULTS as error:
+            worker.check_there()
+            raise StudyError(storage_lost(study, error)) from None
 
 
 def release_interrupted(study: optuna.Study) -> None:
@@ -119,6 +125,7 @@ class _Worker:
     failures: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
     running: int | None = None
+    looked: float = float("-inf")
     file: tuple[int, int] | None = None
     releaser: Releaser = field(default_factory=Releaser)
 
@@ -146,7 +153,10 @@ class _Worker:
         finished = sum(trial.state in FINISHED for trial in trials)
         if finished >= self.trials:
             return not any(trial.state == TrialState.RUNNING and is_unowned(trial) for trial in trials)
-        return not any(trial.state in OPEN for trial in trials) and is_exhausted(self.study)
+        sentence = ending(self.study)
+        if sentence != (self.study.user_attrs.get("ending") or None):
+            self.study.set_user_attr("ending", sentence or "")
+        return sentence is not None
 
     def start_one(self) -> bool:
         """Run one trial, unless those that others run may be enough; whether one was run.
@@ -159,9 +169,10 @@ class _Worker:
             taken = sum(trial.state in (*FINISHED, TrialState.RUNNING) for trial in trials)
             waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
             if taken >= self.trials and not any("role" in trial.user_attrs for trial in waiting):
+                self._release_silent()
                 return False
             if not waiting and is_exhausted(self.study):
-                return False
+                return False  # the last schedules are being scored
             self.running = None
             try:
                 callbacks = [self._after, *self.callbacks]
@@ -169,6 +180,16 @@ class _Worker:
             except Exception as error:
                 self._explain(error)
         return True
+
+    def _release_silent(self) -> None:
+        """Try again the trials whose heartbeat has stopped. Optuna does so before it starts a trial, but where those
+        that run would be enough, none is started."""
+        now = time.monotonic()
+        if now - self.looked >= STALE_SECONDS:
+            self.looked = now
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                optuna.storages.fail_stale_trials(self.study)
 
     def _guarded(self, leave: Callable[[], None]) -> Objective:
         """The objective; it notes whose trial it is, lets others start theirs, and notes why it failed."""
@@ -178,15 +199,18 @@ class _Worker:
             try:
                 for name, value in self.notes.items():
                     trial.set_user_attr(name, value)
+                # While others wait, so that no two workers score the same schedule.
+                getattr(self.objective, "propose", lambda _: None)(trial)
             finally:
                 leave()
             try:
-                return self.objective(trial)
+                with open_to_interrupts():
+                    return self.objective(trial)
             except KeyboardInterrupt:
                 self._put_back(trial)
                 raise
             except Exception as error:
-                if _was_interrupt(error):
+                if was_interrupt(error):
                     # A query that was cut off may raise an error of its own on the way out.
                     self._put_back(trial)
                     raise KeyboardInterrupt from None
@@ -199,6 +223,7 @@ class _Worker:
         return guarded
 
     def _put_back(self, trial: optuna.Trial) -> None:
+        obeyed()
         set_hurried(True)
         with contextlib.suppress(UpdateFinishedTrialError, *STORAGE_FAULTS):
             trial.set_user_attr("failure", "interrupted")
@@ -217,12 +242,14 @@ class _Worker:
         not even read again. A trial that another process has ended is dropped."""
         if isinstance(error, (StudyError, *STORAGE_FAULTS)):
             raise error
-        if _was_interrupt(error):
+        if was_interrupt(error):
             raise KeyboardInterrupt from None
         fault = storage_fault(error)
         if fault is not None:
             raise fault from fault.__cause__
-        if self.running is None or not isinstance(error, (ValueError, UpdateFinishedTrialError)):
+        # A result that comes too late ends in an assertion of Optuna's.
+        behind = error.__context__ if isinstance(error, AssertionError) else error
+        if self.running is None or not isinstance(behind, (ValueError, UpdateFinishedTrialError)):
             raise error
         trial = self.study._storage.get_trial(self.running)
         if not trial.state.is_finished():
@@ -244,14 +271,13 @@ def _file_of(study: optuna.Study) -> tuple[int, int] | None:
     return state.st_dev, state.st_ino
 
 
-def _was_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error that was raised on the way out."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error is not None
+def ending(study: optuna.Study) -> str | None:
+    """Why the study ends before it has its trials, as its sampler says; None where it does not."""
+    told: Callable[[optuna.Study], str | None] = getattr(study.sampler, "ending", lambda _: None)
+    return told(study)
 
 
 def is_exhausted(study: optuna.Study) -> bool:
-    """Whether the sampler is a grid of which no point is left."""
+    """Whether the sampler has nothing left to propose."""
     exhausted: Callable[[optuna.Study], bool] = getattr(study.sampler, "is_exhausted", lambda _: False)
     return exhausted(study)

@@ -135,12 +135,6 @@ def _watcher(progress: bool | Watcher, stack: contextlib.ExitStack) -> Watcher:
 
 def grid_used_up(config: StudyConfig, summary: Summary) -> str:
     """The line for a study whose grid holds fewer points than trials are asked for, so that it cannot go on."""
-    if config.search.sampler != "grid":
-        return (
-            f"study {summary.study}: every schedule of the family {config.schedule.family} has been scored"
-            f" ({summary.finished} trials finished, {config.study.trials} were asked for); lower study.trials to"
-            f" {summary.finished}, or start a study of another name with another family or a lower schedule.resolution"
-        )
     return (
         f"study {summary.study}: the grid is used up: all its points are tried ({summary.finished} trials finished,"
         f" {config.study.trials} were asked for); lower study.trials to {summary.finished}, or start a study of another"

@@ -210,7 +210,7 @@ def test_weights_of_a_mixer_are_read_and_checked_against_the_model(tmp_path: Pat
     [
         (
             with_weights(GOOD, "mean"),
-            "schedules.vocals: weights go with the outputs mixer and mixer-bands, not with mean",
+            "schedules.vocals: weights go with the outputs mixer, mixer-bands, mixer-wiener, not with mean",
         ),
         (with_weights(GOOD * 2), "schedules.vocals: weights of vocals have 2 rows, but mixer has 1 bands"),
         (with_weights(GOOD, "mixer-bands"), "schedules.vocals: weights of vocals have 1 rows, but mixer-bands has 5"),

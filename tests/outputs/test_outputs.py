@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ ALL_STEMS = [name for name, output in OUTPUTS.items() if output.needs_all_stems]
 
 def random_weights(output: str, steps: int = len(BETAS), seed: int = 0) -> tuple[tuple[float, ...], ...]:
     rng = np.random.default_rng(seed)
-    return tuple(map(tuple, rng.normal(0.3, 0.5, (OUTPUTS.find(output).bands, steps + 1 + STEMS)).tolist()))
+    known = OUTPUTS.find(output)
+    return tuple(map(tuple, rng.normal(0.3, 0.5, (known.bands, steps + 1 + STEMS + len(known.terms))).tolist()))
 
 
 def last(refinement: Refinement, mixture: Tensor = MIXTURE) -> Tensor:
@@ -54,7 +56,7 @@ def test_a_mixer_without_weights_and_with_those_of_the_mean_is_the_mean(output: 
     mean = list(refine(SEPARATOR, Scene(MIXTURE), BETAS, Refinement("bass", output="mean", residual=residual)))
     plain = list(refine(SEPARATOR, Scene(MIXTURE), BETAS, Refinement("bass", output=output, residual=residual)))
     assert all(torch.equal(a, b) for a, b in zip(mean, plain, strict=True))
-    weights = mean_weights(len(BETAS), STEMS, OUTPUTS.find(output).bands, residual)
+    weights = mean_weights(len(BETAS), STEMS, OUTPUTS.find(output), residual)
     assert difference(last(Refinement("bass", output=output, weights=weights)), mean[-1]) < 1e-6
 
 
@@ -112,15 +114,24 @@ def test_bands_with_their_own_weights_are_the_filtered_mixers() -> None:
     assert difference(found, torch.fft.irfft(spectrum, size)[:, : MIXTURE.shape[-1]].float()) < 1e-5
 
 
+def test_the_wiener_filter_is_one_more_term_of_a_mixer() -> None:
+    rows = random_weights("mixer-bands")
+    plain = last(Refinement("bass", output="mixer-bands", weights=rows))
+    filtered = last(Refinement("bass", output="wiener"))
+    found = last(Refinement("bass", output="mixer-wiener", weights=tuple((*row, 0.3) for row in rows)))
+    mean = states(Refinement("bass"))[-1].last.mean
+    assert difference(found, plain + 0.3 * (filtered - mean)) < 1e-5
+
+
 @pytest.mark.parametrize("block", [4096, 7000, 11_111])
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_blocks_are_the_whole(output: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A song of several windows of the Wiener filter, each shorter than they are for users.
     monkeypatch.setattr(wiener, "WINDOW", 4)
     short = OUTPUTS.find(output)
-    if output == "wiener":
-        short = Output("wiener", short.add, short.finish, short.arrays, True, reach=4 * wiener.HOP + 2 * wiener.FFT)
-        monkeypatch.setitem(OUTPUTS._own, "wiener", short)
+    if "wiener" in output:
+        reach = short.reach - wiener.REACH + 4 * wiener.HOP + 2 * wiener.FFT
+        monkeypatch.setitem(OUTPUTS._own, output, replace(short, reach=reach))
     how = Refinement("vocals", output=output, weights=random_weights(output) if short.bands else None)
     song = torch.cat([MIXTURE, 0.5 * MIXTURE.flip(1), MIXTURE], dim=1)
     expected = last(how, song)

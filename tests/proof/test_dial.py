@@ -19,6 +19,7 @@ from schedopt.proof.verify import verify
 from tests.proof.schedules import schedule, write_bench
 from tests.songs.songs import read_stems, write_song
 
+RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "demo-dial-held-out.json"
 BETAS = {"clean": [0.9], "balanced": [0.4, 0.6], "full": [0.0]}
 
 
@@ -98,6 +99,23 @@ def test_separate_and_the_api_take_a_point(dial: Path, tmp_path: Path) -> None:
     assert (made[None] == made["balanced"]).all()
     assert (made["clean"] != made["balanced"]).any()
     assert (made["clean"] != made["full"]).any()
+
+
+def test_the_preset_gives_the_scores_of_its_published_table() -> None:
+    """Loaded, its points have on the first held-out song the scores that the benchmark's document holds of it."""
+    document = json.loads(RESULT.read_text(encoding="utf-8"))
+    assert verify(RESULT)[1] == []
+    (track,) = schedopt.load_tracks("demo", "held-out", 1)
+    references = track.read(0.0, track.seconds)
+    song, target = schedopt.mix(references), track.stems.index("vocals")
+    for method in document["methods"]:
+        if method["kind"] == "schedule":
+            schedule = schedopt.load_schedule("demo-dial", point=method["point"], device="cpu")
+            assert list(schedule.betas["vocals"]) == method["stems"]["vocals"]["betas"]
+            estimate = schedule.refine(song, stems=["vocals"])["vocals"]
+            kept = method["stems"]["vocals"]["tracks"][track.name]
+            assert si_sir(references, target, estimate).item() == pytest.approx(kept["si_sir"][-1], abs=0.01)
+            assert si_sar(references, target, estimate).item() == pytest.approx(kept["si_sar"][-1], abs=0.01)
 
 
 @pytest.mark.parametrize("command", ["separate", "benchmark"])

@@ -232,13 +232,16 @@ def take_over(study: optuna.Study, trial: optuna.Trial) -> None:
     study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
-@pytest.mark.parametrize("end", ["value", "pruned", "error", "attribute"])
+@pytest.mark.parametrize("end", ["value", "late value", "not a number", "pruned", "error", "attribute"])
 def test_a_worker_whose_trial_was_taken_over_goes_on(end: str, tmp_path: Path) -> None:
     study = make(tmp_path / "s.db")
 
     def objective(trial: optuna.Trial) -> float:
         if trial.number == 1:
+            value = parabola(trial) if end == "late value" else float("nan")
             take_over(study, trial)
+            if end in ("late value", "not a number"):
+                return value
             if end == "pruned":
                 raise optuna.TrialPruned
             if end == "error":

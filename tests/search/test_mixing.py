@@ -20,7 +20,7 @@ from schedopt.config import load_config
 from schedopt.evaluation import Evaluator
 from schedopt.files.schedule_file import FORMAT, load_schedule_file
 from schedopt.outputs import OUTPUTS
-from schedopt.refinement import Refinement
+from schedopt.refinement import CHOSEN_FROM, Refinement
 from schedopt.search import mixing
 from schedopt.search.mixing import PENALTIES, Quadratic, Tracks, fitted, left_out, mixed, products_of
 from schedopt.search.prepared import PreparedSearch
@@ -72,8 +72,8 @@ def evaluator(music: list[Excerpt], output: str, metric: str = "snr", target: st
 
 
 def tracks_of(one: Evaluator, betas: tuple[float, ...], n: int) -> Tracks:
-    bands = OUTPUTS.find(one.refinement.output).bands
-    return Tracks.of([products_of(one, betas, i, bands) for i in range(len(one.tasks))], one.tracks, n)
+    output = OUTPUTS.find(one.refinement.output)
+    return Tracks.of([products_of(one, betas, i, output) for i in range(len(one.tasks))], one.tracks, n)
 
 
 def test_the_mixer_finds_the_weights_of_a_linear_separator() -> None:
@@ -153,13 +153,13 @@ def test_inner_products_tell_the_error_of_the_engine(output: str, offset: float,
     faded = music.references * torch.hann_window(music.references.shape[-1]) + offset / 4
     music = Excerpt("a", 0.0, RATE, STEMS, faded, frozenset(STEMS), "0" * 16)
     how = Refinement("drums", output=output, residual=share)
-    one, bands = Evaluator(tiny_separator(), [music], how), OUTPUTS.find(output).bands
-    quadratic = products_of(one, (0.4, 0.2), 0, bands).after(2, share)
+    one, known = Evaluator(tiny_separator(), [music], how), OUTPUTS.find(output)
+    quadratic = products_of(one, (0.4, 0.2), 0, known).after(2, share)
     rng = np.random.default_rng(0)
     *_, mean = one.trajectory((0.4, 0.2), 0)
     before = float((faded[0] - mean).double().square().sum())
     for _ in range(3):
-        weights = mixing.as_rows(rng.normal(0.3, 0.3, bands * 7), bands)
+        weights = mixing.as_rows(rng.normal(0.3, 0.3, known.bands * (7 + len(known.terms))), known.bands)
         *_, made = refine(one.separator, Scene(faded.sum(0)), (0.4, 0.2), how.model_copy(update={"weights": weights}))
         error = float((faded[0] - made).double().square().sum()) / before
         assert quadratic.error(np.ravel(weights)) == pytest.approx(error, rel=1e-4)
@@ -167,9 +167,9 @@ def test_inner_products_tell_the_error_of_the_engine(output: str, offset: float,
 
 def test_long_excerpts_are_taken_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     one = Evaluator(tiny_separator(), [noise_excerpt(1, 0.3)], Refinement("bass", output="mixer"))
-    whole = products_of(one, (0.4,), 0, 1)
+    whole = products_of(one, (0.4,), 0, OUTPUTS.find("mixer"))
     monkeypatch.setattr(mixing, "BLOCK", 1000)
-    parts = products_of(one, (0.4,), 0, 1)
+    parts = products_of(one, (0.4,), 0, OUTPUTS.find("mixer"))
     np.testing.assert_allclose(parts.gram, whole.gram, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(parts.cross, whole.cross, rtol=1e-9, atol=1e-9)
     assert (parts.energy, parts.total, parts.count) == pytest.approx((whole.energy, whole.total, whole.count))
@@ -219,7 +219,7 @@ def test_a_study_keeps_the_weights_and_its_file_applies_them(searched: Path) -> 
     rows = entry.weights["bass"]
     assert file.format == FORMAT == 3
     assert len(rows) == OUTPUTS.find(entry.output).bands
-    assert {len(row) for row in rows} == {len(entry.betas) + 1 + 4}
+    assert {len(row) for row in rows} == {len(entry.betas) + 1 + 4 + len(OUTPUTS.find(entry.output).terms)}
     (name,) = optuna.get_all_study_names(f"sqlite:///{searched}/studies.db")
     study = optuna.load_study(study_name=name, storage=f"sqlite:///{searched}/studies.db")
     trial = study.trials[entry.trial or 0]
@@ -299,7 +299,7 @@ def test_auto_takes_the_best_output_of_every_trial(tmp_path: Path) -> None:
     trial = study.best_trial
     bench = PreparedSearch.prepare(load_config(path))
     values = {}
-    for name in ("mean", "last", "mixer", "mixer-bands"):
+    for name in CHOSEN_FROM:
         one = bench.objective("bass")
         one.outputs = (name,)
         values[name] = one.outcome(tuple(trial.user_attrs["betas"])).value

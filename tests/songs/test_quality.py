@@ -134,22 +134,37 @@ def test_a_line_gives_an_interval_within_its_scores_only() -> None:
     assert "outside the calibrated scores, 0.0 to 10.0 dB" in outside.note
 
 
-def test_the_demo_is_calibrated_for_the_plain_pass_and_its_preset_only() -> None:
+def test_the_demo_is_calibrated_as_it_was_measured_and_not_otherwise() -> None:
     separator = load_separator("demo", device="cpu", precision="float32")
-    preset = schedopt.load_schedule("demo").file.entries()
-    for entries in ({}, preset):
-        for stem in STEMS:
-            songs, line = calibration(separator.fingerprint, entries, stem)
-            assert "demo songs" in songs
-            assert line is not None
-            assert line.slope > 0
-            assert line.low < line.high
-            assert line.tracks >= 30
+    for stem in STEMS:
+        songs, line = calibration(separator.fingerprint, {}, stem)
+        assert "demo songs" in songs
+        assert line is not None
+        assert line.slope > 0
+        assert line.low < line.high
+        assert line.tracks >= 30
     assert calibration(separator.fingerprint, {"vocals": entry(0.5)}, "vocals") == ("", None)
     assert calibration(tiny().fingerprint, {}, "vocals") == ("", None)
     # The shift trick changes the estimates.
     song = schedopt.mix(schedopt.load_tracks("demo", "held-out", 1)[0].read(0.0, 1.0))
     assert all(one.interval is None for one in quality(separator, song, shifts=1).values())
+
+
+def test_the_interval_of_a_demo_song_holds_its_true_score() -> None:
+    """Of one song that no line was fitted on; of 48 such songs 45 lie within two of their four intervals or more."""
+    separator = load_separator("demo", device="cpu", precision="float32")
+    track = schedopt.load_tracks("demo", "held-out", 2)[1]
+    references = track.read(0.0, track.seconds)
+    estimates = dict(zip(separator.stems, separator(schedopt.mix(references)[None])[0], strict=True))
+    found = quality(separator, schedopt.mix(references), estimates)
+    inside = 0
+    for stem, one in found.items():
+        true = schedopt.si_sdr(references[track.stems.index(stem)], estimates[stem]).item()
+        assert one.interval is not None
+        assert one.si_sdr is not None
+        assert one.interval[0] < one.si_sdr < one.interval[1]
+        inside += one.interval[0] <= true <= one.interval[1]
+    assert inside >= 2
 
 
 def test_schedules_that_refine_alike_have_one_calibration() -> None:
@@ -168,7 +183,10 @@ def test_separate_prints_it_and_keeps_what_is_there(tmp_path: Path, capsys: pyte
     separator = load_separator("demo", device="cpu", precision="float32")
     expected = quality(separator, mixture(int(0.6 * RATE), 0))
     for stem, one in expected.items():
-        assert row["quality"][stem] == pytest.approx(one.document(), abs=0.01)
+        shown, made = row["quality"][stem], one.document()
+        assert shown["note"] == made["note"]
+        assert shown["self_remix"] == pytest.approx(made["self_remix"], abs=0.01)
+        assert shown["interval"] == (made["interval"] and pytest.approx(made["interval"], abs=0.02))
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.wav")}
     assert call(words) == 0
     said = capsys.readouterr().out

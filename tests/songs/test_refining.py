@@ -37,6 +37,7 @@ OPTIONS: list[dict[str, Any]] = [
         "shift": True,
         "weights": {"bass": tuple((0.1 * k, 0.4, 0.3, 0.1, -0.2, 0.1, 0.05, 0.4) for k in range(5))},
     },
+    {"output": "mixer-wiener", "weights": {"bass": ((0.1, 0.4, 0.3, 0.1, -0.2, 0.1, 0.05, 0.4, 0.3),) * 5}},
 ]
 
 SONG = 3 * mixture(int(0.9 * RATE), 3)

@@ -8,8 +8,12 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import optuna
@@ -135,6 +139,131 @@ def test_an_interrupt_that_ends_in_another_error_is_an_interrupt(error: Exceptio
     assert [t.user_attrs["failure"] for t in study.trials if t.state == TrialState.FAIL] == ["interrupted"]
     assert study.trials[-1].state == TrialState.WAITING
     assert study.trials[-1].user_attrs["retry_of"] == 1
+
+
+def terminate(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture
+def _terminable() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, as in the command."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("_terminable")
+@pytest.mark.parametrize(
+    "place",
+    [
+        "optuna.storages._heartbeat.HeartbeatThread.join",
+        "optuna.storages._heartbeat.HeartbeatThread.start",
+        "schedopt.storage.faults.PatientStorage._set_trial_param",
+        "schedopt.storage.faults.PatientStorage.set_trial_user_attr",
+        "schedopt.storage.faults.PatientStorage._create_new_trial",
+        "schedopt.storage.faults.PatientStorage.set_trial_state_values",
+        "schedopt.storage.owners.retry",
+        "filelock.FileLock.release",
+    ],
+)
+def test_a_signal_at_an_unlucky_moment(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it left Optuna's thread alive, so that the process never ended, or trials that failed without a reason."""
+    study = make(tmp_path / "s.db")
+    study.enqueue_trial({"x": 0.25})
+    module, _, name = place.rpartition(".")
+    owner_, original = resolve_name(module), resolve_name(module + "." + name)
+    calls: list[str] = []
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(place)
+        if len(calls) == 3:
+            terminate()
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner_, name, interrupted)
+    threads = set(threading.enumerate())
+    if name == "retry":
+        calls += ["", ""]
+        monkeypatch.setattr("schedopt.workers.loop.retry", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            work(study, lambda trial: (parabola(trial), terminate())[0], 12)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            work(study, parabola, 12)
+    assert set(threading.enumerate()) <= threads
+    assert not study.get_trials(states=(TrialState.RUNNING,))
+    failed = study.get_trials(states=(TrialState.FAIL,))
+    assert [t.user_attrs.get("failure") for t in failed] in ([], ["interrupted"])
+    retried = {t.user_attrs.get("retry_of") for t in study.trials}
+    assert all(t.number in retried for t in failed if t.params)
+    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    monkeypatch.undo()
+    work(study, parabola, 12)
+    assert 0.25 in [t.params["x"] for t in study.get_trials(states=(TrialState.COMPLETE,))]
+
+
+@pytest.mark.usefixtures("_terminable")
+def test_a_second_signal_ends_what_the_first_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storage that hangs: the second Ctrl-C, a second later, is obeyed at once."""
+    study = make(tmp_path / "s.db")
+
+    def hang(*_: Any, **__: Any) -> None:
+        terminate()
+        time.sleep(1.1)
+        terminate()
+        raise AssertionError("not reached")
+
+    monkeypatch.setattr("schedopt.workers.loop.release_own", hang)
+    with pytest.raises(KeyboardInterrupt):
+        work(study, parabola, 3)
+
+
+def test_signals_at_random_moments(tmp_path: Path) -> None:
+    """Every command ends, and every trial that it had begun is told from one that failed."""
+    study = make(tmp_path / "s.db")
+    for seed in range(8):
+        process = FRESH.Process(target=work_until_terminated, args=(tmp_path / "s.db",))
+        before = len(study.get_trials(deepcopy=False))
+        process.start()
+        wait_for(lambda before=before: len(study.get_trials(deepcopy=False)) > before)
+        time.sleep(random.Random(seed).uniform(0, 0.1))
+        process.terminate()
+        process.join(60)
+        assert process.exitcode == 130
+    failed = study.get_trials(states=(TrialState.FAIL,))
+    assert {t.user_attrs.get("failure") for t in failed} <= {"interrupted"}
+    retried = {t.user_attrs.get("retry_of") for t in study.trials}
+    assert all(t.number in retried for t in failed if t.params)
+    assert not study.get_trials(states=(TrialState.RUNNING,))
+
+
+def work_until_terminated(path: Path) -> None:
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        work(make(path), parabola, 10**6)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def test_the_last_trial_is_taken_over_where_no_other_is_to_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna looks for trials whose process is silent before it starts one; with the last trials none is started."""
+    monkeypatch.setattr("schedopt.storage.opening.HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr("schedopt.storage.opening.GRACE_SECONDS", 2)
+    study = make(tmp_path / "s.db")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # heartbeats are of `optimize` only
+        theirs = study.ask()
+    theirs.suggest_float("x", 0, 1)
+    theirs.set_user_attr("owner", "another machine|1|1")
+    study._storage._backend.record_heartbeat(theirs._trial_id)  # type: ignore[attr-defined]
+    work(study, parabola, 2)
+    states = [t.state for t in study.trials]
+    assert states.count(TrialState.COMPLETE) == 2
+    assert states[theirs.number] == TrialState.FAIL
 
 
 def test_owners() -> None:

@@ -1,4 +1,4 @@
-"""The surrogate sampler: no schedule twice, small families to their end, the optimum of a smooth surface early."""
+"""The sampler prefix-gp: no schedule twice, small families to their end, the optimum of a smooth surface early."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def config(family: str = "linear", steps: int = 3, resolution: float = 0.1) -> S
     return make_config(
         {
             "study": {"name": "s"},
-            "search": {"sampler": "surrogate", "pruner": "none"},
+            "search": {"sampler": "prefix-gp", "pruner": "none"},
             "refinement": {"steps": steps, "choose_steps": False},
             "schedule": {"family": family, "resolution": resolution},
         }

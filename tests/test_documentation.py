@@ -41,6 +41,8 @@ NOT_RUN = {
     r"schedopt run .*--dask": "needs a Dask cluster; tests/workers/test_dask.py runs it",
     r"srun|sbatch": "needs Slurm",
     r"kubectl|helm": "needs Kubernetes",
+    r"docker": "needs Docker",
+    r"python -m tests\.tour": "tests/test_notebook.py runs a short version of it",
 }
 """Beginnings of commands (regular expressions) that are not run here, and why."""
 

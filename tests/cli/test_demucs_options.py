@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from schedopt.cli import call
 from schedopt.separators import save_safetensors
 from tests.models import RATE, tiny_hdemucs
 from tests.separators.networks import as_demucs_does, difference, mixture
+from tests.servers import environment, wait_for
 from tests.songs.songs import read_stems, write_song
 
 Capture = pytest.CaptureFixture[str]
@@ -78,6 +82,24 @@ def test_several_songs_at_once_are_what_they_are_one_by_one(folder: Path, capsys
         expected, found = (read_stems(folder / out / "tiny" / str(number)) for out in ("one by one", "out"))
         assert found.keys() == expected.keys()
         assert all(np.allclose(found[stem], expected[stem], atol=1e-6) for stem in expected)
+
+
+def test_an_interrupt_ends_all_songs_at_once(folder: Path) -> None:
+    names = [f"long {number}.wav" for number in range(3)]
+    for name in names:
+        write_song(folder / name, 120.0)
+    songs = [str(folder / name) for name in names]
+    command = [sys.executable, "-m", "schedopt", "separate", *songs, "-n", str(folder / "tiny.safetensors")]
+    options = ["--shifts", "500", "-j", "2", "-o", str(folder / "out")]
+    running = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, env=environment())
+    try:
+        wait_for(lambda: len(list(folder.glob("out/tiny/.schedopt-*/job"))) == 2 or running.poll() is not None, 120)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=120)
+    finally:
+        running.kill()
+    assert (running.returncode, said.splitlines()[-1]) == (130, "schedopt: interrupted; the same command carries on")
+    assert list((folder / "out" / "tiny").iterdir()) == []
 
 
 def test_two_songs_for_the_same_files_are_told_apart_at_once_too(folder: Path, capsys: Capture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -82,10 +83,10 @@ def look_at(browser: Chrome, address: str, url: str) -> None:
     wait_in_page(browser, f"Math.max(...document.getElementById('plot-history').data.map(d => d.x.length)) > {before}")
     browser.get(f"{address}/note")
     wait_in_page(browser, "document.body.innerText.includes('one pass (uniform baseline)')")
-    # Either way the page is shown, our figures' text stands out from it.
+    # However the page is shown, our figures' text stands out from it.
     browser.get(address)
-    for dark in (False, True):
-        emulate(browser, 1280, dark=dark)
+    for width, dark in itertools.product((1400, 390), (False, True)):
+        emulate(browser, width, dark=dark)
         wait_in_page(browser, f"({BRIGHTNESS})(document.body, 'backgroundColor') {'<' if dark else '>'} 0.5")
         for figure in FIGURES:
             look = f"document.getElementById('user-defined-plot:{figure}')"
@@ -98,6 +99,11 @@ def look_at(browser: Chrome, address: str, url: str) -> None:
             assert texts == pytest.approx([0.216] * len(texts), abs=0.01)
             clear = browser.execute_script(f"return getComputedStyle({look}.querySelector('.main-svg')).background")
             assert "rgba(0, 0, 0, 0)" in clear
+            box = browser.execute_script(f"const box = {look}.getBoundingClientRect(); return [box.width, box.height]")
+            # The boxes are the app's own, which wants 424 pixels on a phone.
+            assert box[0] <= max(width, 450)
+            assert min(box) > 150
+    emulate(browser, 1280)
     best = optuna.load_study(study_name="demo-vocals-linear", storage=url).best_trial.number
     browser.get(f"{address}/trials?numbers={best}")
     wait_in_page(browser, "document.querySelectorAll('audio').length == 4")

@@ -84,8 +84,8 @@ def fit(separator: Separator, raw: Path, tracks: int) -> list[dict[str, Any]]:
     return [row for row in found if row["search"] == tracks]
 
 
-def scored(separator: Separator, raw: Path, tracks: int, fits: Sequence[Mapping[str, Any]]) -> Scores:
-    """Every output on held-out tracks; what `raw` has of the same weights is not scored again."""
+def scored(separator: Separator, raw: Path, tracks: slice, fits: Sequence[Mapping[str, Any]]) -> Scores:
+    """Every output on these held-out tracks; what `raw` has of the same weights is not scored again."""
     weights = {f"{row['output']} {row['stem']}": row["weights"] for row in fits}
     kept: dict[str, Any] = json.loads(raw.read_text()) if raw.exists() else {"weights": {}, "scores": {}}
     same = {key for key, rows in weights.items() if kept["weights"].get(key) == rows}
@@ -96,7 +96,7 @@ def scored(separator: Separator, raw: Path, tracks: int, fits: Sequence[Mapping[
         }
         for track, by_stem in kept["scores"].items()
     }
-    wanted = load_tracks("demo", "held-out", tracks)
+    wanted = load_tracks("demo", "held-out")[tracks]
     for track in wanted:
         if track.name in found and all(by.keys() == OUTPUTS.keys() for by in found[track.name].values()):
             continue
@@ -191,7 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--search", type=int, default=40, help="search tracks to fit on (default 40; 4 passes each)")
     parser.add_argument("--held-out", type=int, default=64, help="held-out tracks (default 64; 4 passes each)")
-    parser.add_argument("--skip", type=int, default=0, help="show only the held-out tracks after so many (default 0)")
+    parser.add_argument("--skip", type=int, default=0, help="held-out tracks to leave out first (default 0)")
     parser.add_argument("--raw", type=Path, default=Path("build/outputs"), help="folder of what is kept on the way")
     parser.add_argument("--json", type=Path, nargs="?", const=Path(), help="keep the result (default results/)")
     options = parser.parse_args()
@@ -199,8 +199,9 @@ def main() -> None:
     separator = load_separator("demo", device="cpu", precision="float32")
     fits = fit(separator, options.raw / "search.json", options.search)
     print(table(fits_table(fits)), flush=True)
-    scores = scored(separator, options.raw / "held-out.json", options.held_out, fits)
-    gains = gains_table(dict(list(scores.items())[options.skip :]))
+    tracks = slice(options.skip, options.held_out)
+    scores = scored(separator, options.raw / "held-out.json", tracks, fits)
+    gains = gains_table(scores)
     print("", table(wide(gains)), sep="\n")
     if options.json is not None:
         facts: dict[str, Any] = {"steps": STEPS, "seconds": SECONDS, "fits": fits, "gains": gains, "scores": scores}

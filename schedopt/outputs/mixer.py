@@ -6,13 +6,14 @@ residuals:
     x̂ = Σ_n a_n·x̂_n + Σ_{j≠k} b_j·ŝ_j + c·r
 
 `mixer-bands` has its own weights in each frequency band, and so has `mixer-wiener`, which adds d times the output
-`wiener`. A row of weights is a_0 … a_N, the b_j in the order of the model's stems, c, and d. Here a_n = 1/(N+1), b_j =
-0 and c = the share of the residual make the output `mean`, which is also what there is without weights, and after the
-steps before the N-th. Every estimate holds its input's mean, which no weight scales: x̂ holds the mean of these means
-once.
+`wiener`. A row of weights is a_0 … a_N, the b_j in the order of the model's stems, c, and d.
 
-`schedopt.search.mixing` fits the weights. Source: the mixer of KUIELab's mdx-net (arXiv 2111.12203, section 3.4), a
-1 × 1 convolution over all estimates and the mixture, trained by gradient descent there.
+With a_n = 1/(N+1), b_j = 0, c = the share of the residual and d = 0 it is the output `mean`, which is also what there
+is without weights, and after the steps before the N-th. Every estimate holds its input's mean, which no weight scales:
+x̂ holds the mean of these means once.
+
+`schedopt.search.mixing` fits the weights. Source: the mixer of KUIELab's mdx-net (arXiv 2111.12203), a 1 × 1
+convolution over all estimates and the mixture, which is trained by gradient descent there.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ STARTS = 6
 OVERHEAD = 1.0
 """Cost of a trial beside its passes, in passes: of two schedules that cost nothing the better one goes first."""
 
-DARING = 0.5
+DARING = 0.7
 """Share of the model's standard deviation that expected improvement is computed with: scores are smooth, so that less
 exploring finds good schedules in fewer passes (`python -m benchmarks.samplers`)."""
 

@@ -226,8 +226,8 @@ class StudyConfig(Section):
     def _weights_are_fitted_for_one_metric(self) -> StudyConfig:
         if self.search.dial and any(OUTPUTS.find(name).bands for name in self.refinement.outputs):
             raise ValueError(
-                f'refinement.output = "{self.refinement.output}" fits weights for one metric, so it does not go with two'
-                " in search.objectives; take last, mean or wiener"
+                f'refinement.output = "{self.refinement.output}" fits weights for one metric, so it does not go with'
+                " two in search.objectives; take last, mean or wiener"
             )
         return self
 

@@ -33,7 +33,7 @@ from schedopt.types import STEMS
 
 FORMAT = 3
 READABLE = (1, 2, 3)
-"""1 had no segment, normalisation and held-out scores, 2 neither weights nor points: both are files of 3 without these."""
+"""1 had no segment, normalisation and held-out scores, 2 neither weights nor points: both are 3 without these."""
 
 KIND = "schedopt schedule"
 SUFFIX = ".schedule.json"

@@ -28,8 +28,8 @@ OnExcerpt = Callable[[int, int], None]
 """Called with (excerpts done, excerpts in all) while a trial runs."""
 
 OnNamed = Callable[[optuna.Trial, Schedule, Refinement], None]
-"""Called at the end of a trial that would be selected or the highest, with its schedule cut to the steps that count, and
-how it is applied to the first target."""
+"""Called at the end of a trial that would be selected or the highest, with its schedule cut to the steps that count,
+and how it is applied to the first target."""
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,16 @@ import importlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-
-import plotly.graph_objects as go
+from typing import TYPE_CHECKING
 
 from schedopt.errors import StudyError
 from schedopt.files.writing import write_bytes, write_text
 from schedopt.view.figures import Figures, heading
 from schedopt.view.report.html import LIBRARY, plotly_js, render
 from schedopt.view.report.page import Page, Section
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 FORMATS = ("html", "png", "svg", "pdf")
 

@@ -241,6 +241,8 @@ return [page, Math.min(...words.map(word => contrast(luminance(getComputedStyle(
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_is_readable_in_both_themes(browser: Chrome, width: int, dark: bool) -> None:
     emulate(browser, width, dark=dark)
+    # The figures are drawn anew when the theme changes.
+    wait_in_page(browser, f"(() => {{{LUMINANCE}}})()[2] >= 3.5", 60)
     page, words, texts, *counts = browser.execute_script(LUMINANCE)
     assert (page < 0.1) is dark
     assert words >= 4.5, "WCAG 2, level AA"

@@ -12,6 +12,7 @@ and `gain_by_track` (see `Outcome.attributes`), `passes_run`, `passes_saved`, `s
 from __future__ import annotations
 
 import hashlib
+import logging
 import platform
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,10 +26,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 import schedopt
 from schedopt.config import StudyConfig, make_config
-from schedopt.errors import ConfigError, StudyError
+from schedopt.errors import ConfigError, StudyError, printable
 from schedopt.search.selection import chosen
 from schedopt.separators import Separator
 from schedopt.types import Excerpt
+
+log = logging.getLogger("schedopt")
 
 FORMAT = 1
 PACKAGES = ("demucs", "mir_eval", "musdb", "numpy", "optuna", "scipy", "torch")
@@ -183,7 +186,8 @@ PLACES = {"data.source": "data", "separator.model": "separator"}
 
 
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    before, now = flat(stored.get("config", {})), flat(wanted["config"])
+    kept = stored.get("config")
+    before, now = flat(kept if isinstance(kept, Mapping) else {}), flat(wanted["config"])
     # The same songs or weights in another folder, or on another machine, are the same.
     same_things = {key for key, mark in PLACES.items() if stored.get(mark) == wanted[mark]}
     lines = [
@@ -287,10 +291,27 @@ class Summary:
         }
 
 
+EDITED = (KeyError, TypeError, AttributeError, ValueError, IndexError)
+"""What comes of attributes that somebody edited in the database."""
+
+
 def summarize(study: optuna.Study, storage: str) -> Summary:
-    """Read a study's numbers; `storage` is the URL to show (without a password)."""
-    trials = study.get_trials(deepcopy=False)
+    """Read a study's numbers; `storage` is the URL to show (without a password).
+
+    A study whose attributes were edited so that they cannot be read is shown like one of another program, with a note.
+    """
     ours = is_ours(study)
+    try:
+        return _summary(study, storage, ours)
+    except EDITED as error:
+        if not ours:
+            raise
+        log.warning("study %s: its attributes are not as schedopt wrote them: %r", printable(study.study_name), error)
+        return _summary(study, storage, False)
+
+
+def _summary(study: optuna.Study, storage: str, ours: bool) -> Summary:
+    trials = study.get_trials(deepcopy=False)
     attrs = study.user_attrs if ours else {}
 
     # What the references cost is part of the study's cost, though no trial paid it.
@@ -319,7 +340,11 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
 
 def zeros_by_track(study: optuna.Study) -> list[float] | None:
     """Gain of each track with β = 0, dB, where the study chooses its best trial by the lower bound over it."""
-    search = study.user_attrs.get("config", {}).get("search", {})
+    if not is_ours(study):
+        return None
+    search = study.user_attrs["config"].get("search", {})
+    if not isinstance(search, Mapping):
+        return None
     by_bound = search.get("choose") == "lower-bound" and not search.get("pareto")
     return study.user_attrs.get("zeros", {}).get("gain_by_track") if by_bound else None
 

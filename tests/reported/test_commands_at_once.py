@@ -94,7 +94,7 @@ def trials_of(path: Path) -> list[FrozenTrial]:
 
 
 def is_running(trial: FrozenTrial, process: int) -> bool:
-    return trial.state == TrialState.RUNNING and trial.user_attrs.get("owner", "").split("|")[1:2] == [str(process)]
+    return trial.state == TrialState.RUNNING and is_of(trial, process)
 
 
 def suspend_within_a_trial(path: Path, process: int) -> int:
@@ -154,7 +154,7 @@ def test_item_21_a_command_that_was_suspended_goes_on(tmp_path: Path, start: Sta
 
 
 def is_of(trial: FrozenTrial, process: int) -> bool:
-    return trial.user_attrs.get("owner", "").split("|")[1:2] == [str(process)]
+    return bool(trial.user_attrs.get("owner", "").split("|")[1:2] == [str(process)])
 
 
 def test_item_21_a_worker_that_was_suspended_goes_on(tmp_path: Path, start: Start) -> None:

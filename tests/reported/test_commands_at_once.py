@@ -1,7 +1,7 @@
 """Issue 13, items 21 and 22, with real `schedopt run` commands: suspended ones, and many at once on one new file.
 
-`Cannot tell a COMPLETE trial` of a worker that was taken for dead: optuna/optuna issue 4287. Many processes that open
-one SQLite file: optuna issue 820 ("database is locked").
+A worker that was taken for dead ends with "Cannot tell a FAIL trial": optuna/optuna issue 5470. Many processes on one
+SQLite file: optuna issue 820 ("database is locked").
 """
 
 from __future__ import annotations

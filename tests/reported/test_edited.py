@@ -1,7 +1,4 @@
-"""Issue 13, items 13, 28 and 29: databases that somebody edited, and files that are none, in every reading command.
-
-Attributes of other programs in a shared database: optuna/optuna-dashboard issue 364.
-"""
+"""Issue 13, items 13, 28 and 29: databases that somebody edited, and files that are none, in every reading command."""
 
 from __future__ import annotations
 

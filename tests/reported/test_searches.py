@@ -1,7 +1,6 @@
 """Issue 13, items 15, 20, 33, 36 and 39: other stems, the order of checks, what a kill leaves, and figures as labelled.
 
-Models of six stems on data of four: facebookresearch/demucs issue 447 (htdemucs_6s). What a killed process leaves in the
-temporary folder: joblib/joblib issue 1010.
+What a killed process leaves in shared memory: joblib/joblib issue 198.
 """
 
 from __future__ import annotations

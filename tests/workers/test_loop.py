@@ -194,7 +194,7 @@ def test_a_signal_at_an_unlucky_moment(place: str, tmp_path: Path, monkeypatch: 
         calls += ["", ""]
         monkeypatch.setattr("schedopt.workers.loop.retry", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            work(study, lambda trial: (parabola(trial), terminate())[0], 12)
+            work(study, interrupted_parabola, 12)
     else:
         with pytest.raises(KeyboardInterrupt):
             work(study, parabola, 12)

@@ -29,7 +29,8 @@ def _let_threads_sleep() -> None:
 
     Threads that wait for one another by spinning cost 33 CPU seconds a song instead of 13, and slow down whatever else
     the machine does. GNU's library reads its variables while it is loaded, so that the environment is as before
-    afterwards; torch finds the library loaded. Where torch has another one (macOS, Windows), nothing changes.
+    afterwards; torch finds the library loaded. Where torch has another one (macOS, Windows), or was imported before,
+    nothing changes: set the variable before Python starts.
     """
     if "torch" in sys.modules or "OMP_WAIT_POLICY" in os.environ:
         return

@@ -21,6 +21,8 @@ class NamedPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
             self.fail("it is empty; name a file or folder", param, ctx)
+        if "\0" in str(value):
+            self.fail("it holds a NUL character, which no file's name does", param, ctx)
         return super().convert(value, param, ctx)
 
 

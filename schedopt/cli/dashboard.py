@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from schedopt.cli import _show
+from schedopt.cli._paths import PATH
 from schedopt.cli.study import SET
 from schedopt.config import load_config
 from schedopt.search.study import study_name
@@ -15,7 +16,7 @@ from schedopt.view.dashboard.server import dashboard as opened
 
 
 @click.command()
-@click.argument("study_file", metavar="[STUDY.toml]", required=False, type=click.Path(path_type=Path))
+@click.argument("study_file", metavar="[STUDY.toml]", required=False, type=PATH)
 @click.option("--storage", metavar="URL", help="The storage of the studies; with a study file: instead of its own.")
 @click.option("--study", metavar="NAME", help="One study of the storage.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; there is no login.")

@@ -89,8 +89,9 @@ def points(candidates: Sequence[Candidate]) -> dict[str, FrozenTrial]:
 
 def search_of(study: optuna.Study) -> Mapping[str, Any]:
     """The section `[search]` that a study was made with; empty for one of another program."""
-    found: Mapping[str, Any] = study.user_attrs.get("config", {}).get("search", {})
-    return found
+    config = study.user_attrs.get("config") if "schedopt" in study.user_attrs else None
+    found = config.get("search") if isinstance(config, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def dial_front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[Candidate]:

@@ -14,6 +14,7 @@ gain_by_track in the second metric of two; also in `zeros`, `line`, `baseline`),
 from __future__ import annotations
 
 import hashlib
+import logging
 import platform
 import warnings
 from collections.abc import Mapping, Sequence
@@ -27,13 +28,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 import schedopt
 from schedopt.config import StudyConfig, make_config
-from schedopt.errors import ConfigError, StudyError
+from schedopt.errors import ConfigError, StudyError, printable
 from schedopt.outputs import Weights
 from schedopt.search.dial import Point, dial_front, dial_points, search_of, shown
 from schedopt.search.selection import chosen, highest, reason
 from schedopt.search_options import PASSES, criteria, dial, directions
 from schedopt.separators import Separator
 from schedopt.types import Excerpt
+
+log = logging.getLogger("schedopt")
 
 FORMAT = 1
 PACKAGES = ("demucs", "mir_eval", "musdb", "numpy", "optuna", "scipy", "torch")
@@ -195,7 +198,8 @@ PLACES = {"data.source": "data", "separator.model": "separator"}
 
 
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    before, now = flat(stored.get("config", {})), flat(wanted["config"])
+    kept = stored.get("config")
+    before, now = flat(kept if isinstance(kept, Mapping) else {}), flat(wanted["config"])
     # The same songs or weights in another folder, or on another machine, are the same.
     same_things = {key for key, mark in PLACES.items() if stored.get(mark) == wanted[mark]}
     lines = [
@@ -329,10 +333,27 @@ class Summary:
         }
 
 
+EDITED = (KeyError, TypeError, AttributeError, ValueError, IndexError)
+"""What comes of attributes that somebody edited in the database."""
+
+
 def summarize(study: optuna.Study, storage: str) -> Summary:
-    """Read a study's numbers; `storage` is the URL to show (without a password)."""
-    trials = study.get_trials(deepcopy=False)
+    """Read a study's numbers; `storage` is the URL to show (without a password).
+
+    A study whose attributes were edited so that they cannot be read is shown like one of another program, with a note.
+    """
     ours = is_ours(study)
+    try:
+        return _summary(study, storage, ours)
+    except EDITED as error:
+        if not ours:
+            raise
+        log.warning("study %s: its attributes are not as schedopt wrote them: %r", printable(study.study_name), error)
+        return _summary(study, storage, False)
+
+
+def _summary(study: optuna.Study, storage: str, ours: bool) -> Summary:
+    trials = study.get_trials(deepcopy=False)
     attrs = study.user_attrs if ours else {}
 
     metrics = dial(search_of(study)) if ours else None

@@ -94,6 +94,8 @@ def _check_sqlite_file(path: Path, *, create: bool, write: bool) -> None:
         if not there:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
+        elif not path.is_file() and not path.is_dir():
+            raise StudyError(f"{path}: this is not a regular file; choose another one with --storage")
         elif path.is_dir() or not os.access(path, os.W_OK if write else os.R_OK):
             code = errno.EISDIR if path.is_dir() else errno.EACCES
             raise OSError(code, os.strerror(code))

@@ -59,7 +59,7 @@ def connect(address: str, config: StudyConfig, *, trust_pickle: bool = False) ->
     distributed = _distributed()
     try:
         client = _client(distributed, address)
-    except (OSError, ValueError, RuntimeError, ImportError, asyncio.TimeoutError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, ImportError, asyncio.TimeoutError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise StudyError(f"--dask {address}: no Dask scheduler answers there: {reason}") from None
     try:

@@ -1,7 +1,7 @@
 """Issue 13, items 21 and 22, with real `schedopt run` commands: suspended ones, and many at once on one new file.
 
-`Cannot tell a COMPLETE trial` of a worker that was taken for dead: optuna/optuna issue 4287. Many processes that open
-one SQLite file: optuna issue 820 ("database is locked").
+A worker that was taken for dead ends with "Cannot tell a FAIL trial": optuna/optuna issue 5470. Many processes on one
+SQLite file: optuna issue 820 ("database is locked").
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def trials_of(path: Path) -> list[FrozenTrial]:
 
 
 def is_running(trial: FrozenTrial, process: int) -> bool:
-    return trial.state == TrialState.RUNNING and trial.user_attrs.get("owner", "").split("|")[1:2] == [str(process)]
+    return trial.state == TrialState.RUNNING and is_of(trial, process)
 
 
 def suspend_within_a_trial(path: Path, process: int) -> int:
@@ -154,7 +154,7 @@ def test_item_21_a_command_that_was_suspended_goes_on(tmp_path: Path, start: Sta
 
 
 def is_of(trial: FrozenTrial, process: int) -> bool:
-    return trial.user_attrs.get("owner", "").split("|")[1:2] == [str(process)]
+    return bool(trial.user_attrs.get("owner", "").split("|")[1:2] == [str(process)])
 
 
 def test_item_21_a_worker_that_was_suspended_goes_on(tmp_path: Path, start: Start) -> None:

@@ -1,6 +1,6 @@
 """Issue 13, item 3: files that were cut off, in every format; decoders read them as whole songs.
 
-Decoders that stop without an error: libsndfile issue 379 (a truncated Ogg file), ffmpeg ticket 1949 (a truncated MP3).
+What follows the last page of an Ogg file and is none: RustAudio/ogg issue 7.
 """
 
 from __future__ import annotations

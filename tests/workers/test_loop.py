@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -145,6 +146,12 @@ def terminate(*_: Any) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def interrupted_parabola(trial: optuna.Trial) -> float:
+    value = parabola(trial)
+    terminate()
+    return value
+
+
 @pytest.fixture
 def _terminable() -> Iterator[None]:
     """SIGTERM raises KeyboardInterrupt, as in the command."""
@@ -187,7 +194,7 @@ def test_a_signal_at_an_unlucky_moment(place: str, tmp_path: Path, monkeypatch: 
         calls += ["", ""]
         monkeypatch.setattr("schedopt.workers.loop.retry", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            work(study, lambda trial: (parabola(trial), terminate())[0], 12)
+            work(study, interrupted_parabola, 12)
     else:
         with pytest.raises(KeyboardInterrupt):
             work(study, parabola, 12)
@@ -226,7 +233,7 @@ def test_signals_at_random_moments(tmp_path: Path) -> None:
         process = FRESH.Process(target=work_until_terminated, args=(tmp_path / "s.db",))
         before = len(study.get_trials(deepcopy=False))
         process.start()
-        wait_for(lambda before=before: len(study.get_trials(deepcopy=False)) > before)
+        wait_for(partial(has_more_trials, study, before))
         time.sleep(random.Random(seed).uniform(0, 0.1))
         process.terminate()
         process.join(60)
@@ -236,6 +243,10 @@ def test_signals_at_random_moments(tmp_path: Path) -> None:
     retried = {t.user_attrs.get("retry_of") for t in study.trials}
     assert all(t.number in retried for t in failed if t.params)
     assert not study.get_trials(states=(TrialState.RUNNING,))
+
+
+def has_more_trials(study: optuna.Study, count: int) -> bool:
+    return len(study.get_trials(deepcopy=False)) > count
 
 
 def work_until_terminated(path: Path) -> None:

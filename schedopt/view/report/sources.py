@@ -12,14 +12,14 @@ from optuna.storages import BaseStorage
 
 from schedopt.config import StudyConfig
 from schedopt.data import Split, cut_excerpts, load_tracks
-from schedopt.errors import DataError, SchedoptError, SeparatorError
+from schedopt.errors import DataError, SchedoptError, SeparatorError, StudyError
 from schedopt.files.benchmark_file import BenchmarkFile, StemScores
 from schedopt.files.schedule_file import SHARED
 from schedopt.proof.tables import footnotes, headline, lengths, objectives_table, stem_table
 from schedopt.rules import rule
 from schedopt.search.export import entry_of, load_study
 from schedopt.search.provenance import lines, provenance
-from schedopt.search.study import Summary, selected_trial, study_name, summarize
+from schedopt.search.study import EDITED, Summary, selected_trial, study_name, summarize
 from schedopt.separators import Separator, load_separator
 from schedopt.storage.urls import shown
 from schedopt.types import Excerpt, ExcerptLength
@@ -45,30 +45,32 @@ def study_page(config: StudyConfig, storage: BaseStorage, audio: Audio) -> Page:
     """The report of a study file's studies. Costs N+1 passes for each of three excerpts of a stem, 0 without audio.
 
     Raises:
-        StudyError: a study is not in the storage.
+        StudyError: a study is not in the storage, or somebody edited its attributes there.
     """
     names = {target: study_name(config, target) for target in config.refinement.targets}
     studies = {target: load_study(storage, name, config.study.storage) for target, name in names.items()}
     sections, origins = [], []
     for target, study in studies.items():
-        summary = summarize(study, shown(config.study.storage))
-        figures = study_figures(study)
-        made, missing = _listen(_study_clips(config, study, target, audio), audio)
-        if not figures:
-            missing = ("no trial of ours is complete yet, so there is nothing to draw", *missing)
-        section = Section(
-            target,
-            study.study_name,
-            _summary_text(summary, study),
-            _study_tables(study, summary),
-            figures,
-            made,
-            missing=missing,
-        )
+        try:
+            section, origin = _study_section(config, study, target, audio)
+        except EDITED as error:
+            name = study.study_name
+            raise StudyError(f"study {name}: its attributes are not as schedopt wrote them: {error!r}") from error
         sections.append(section)
-        origin = tuple(lines(provenance(study)).items())
-        origins.append(Table((), (("storage", summary.storage), *origin), study.study_name))
+        origins.append(origin)
     return Page(f"Study {config.study.name}", f"written {_now()} by schedopt", tuple(sections), tuple(origins))
+
+
+def _study_section(config: StudyConfig, study: optuna.Study, target: str, audio: Audio) -> tuple[Section, Table]:
+    """A study's section, and where it comes from."""
+    summary = summarize(study, shown(config.study.storage))
+    figures = study_figures(study)
+    made, missing = _listen(_study_clips(config, study, target, audio), audio)
+    if not figures:
+        missing = ("no trial of ours is complete yet, so there is nothing to draw", *missing)
+    text, tables = _summary_text(summary, study), _study_tables(study, summary)
+    origin = Table((), (("storage", summary.storage), *lines(provenance(study)).items()), study.study_name)
+    return Section(target, study.study_name, text, tables, figures, made, missing=missing), origin
 
 
 def benchmark_page(file: BenchmarkFile, audio: Audio) -> Page:

@@ -18,7 +18,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -84,7 +84,9 @@ def fit(separator: Separator, raw: Path, tracks: int) -> list[dict[str, Any]]:
     return [row for row in found if row["search"] == tracks]
 
 
-def scored(separator: Separator, raw: Path, tracks: slice, fits: Sequence[Mapping[str, Any]]) -> Scores:
+def scored(
+    separator: Separator, raw: Path, tracks: slice, fits: Sequence[Mapping[str, Any]], length: float | Literal["track"]
+) -> Scores:
     """Every output on these held-out tracks; what `raw` has of the same weights is not scored again."""
     weights = {f"{row['output']} {row['stem']}": row["weights"] for row in fits}
     kept: dict[str, Any] = json.loads(raw.read_text()) if raw.exists() else {"weights": {}, "scores": {}}
@@ -100,7 +102,7 @@ def scored(separator: Separator, raw: Path, tracks: slice, fits: Sequence[Mappin
     for track in wanted:
         if track.name in found and all(by.keys() == OUTPUTS.keys() for by in found[track.name].values()):
             continue
-        for excerpt in cut_excerpts([track], SECONDS):
+        for excerpt in cut_excerpts([track], length):
             for stem in sorted(excerpt.audible):
                 there = found.setdefault(track.name, {}).setdefault(stem, {})
                 there |= _scores(separator, excerpt, stem, weights, [name for name in OUTPUTS if name not in there])
@@ -192,6 +194,7 @@ def main() -> None:
     parser.add_argument("--search", type=int, default=40, help="search tracks to fit on (default 40; 4 passes each)")
     parser.add_argument("--held-out", type=int, default=64, help="held-out tracks (default 64; 4 passes each)")
     parser.add_argument("--skip", type=int, default=0, help="held-out tracks to leave out first (default 0)")
+    parser.add_argument("--whole", action="store_true", help="score whole held-out songs (20 s) instead of excerpts")
     parser.add_argument("--raw", type=Path, default=Path("build/outputs"), help="folder of what is kept on the way")
     parser.add_argument("--json", type=Path, nargs="?", const=Path(), help="keep the result (default results/)")
     options = parser.parse_args()
@@ -200,11 +203,12 @@ def main() -> None:
     fits = fit(separator, options.raw / "search.json", options.search)
     print(table(fits_table(fits)), flush=True)
     tracks = slice(options.skip, options.held_out)
-    scores = scored(separator, options.raw / "held-out.json", tracks, fits)
+    length: float | Literal["track"] = "track" if options.whole else SECONDS
+    scores = scored(separator, options.raw / f"held-out{'-whole' * options.whole}.json", tracks, fits, length)
     gains = gains_table(scores)
     print("", table(wide(gains)), sep="\n")
     if options.json is not None:
-        facts: dict[str, Any] = {"steps": STEPS, "seconds": SECONDS, "fits": fits, "gains": gains, "scores": scores}
+        facts: dict[str, Any] = {"steps": STEPS, "seconds": length, "fits": fits, "gains": gains, "scores": scores}
         path = write_result("outputs", wide(gains), options.json if options.json.name else None, **facts)
         print(f"\nwritten: {path}")
 

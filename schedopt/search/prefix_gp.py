@@ -99,7 +99,7 @@ class PrefixGP:
         family over those that the search for the likeliest looked at. 1 where a scored one does, or nothing is known.
         Costs no pass.
         """
-        trials = study.get_trials(deepcopy=False)
+        trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
         known, selected = self.known(trials, study), selected_trial(study, trials)
         if known.surface is None or selected is None or known.best > selected.values[0] + gain:
             return 1.0

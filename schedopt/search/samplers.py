@@ -39,8 +39,6 @@ STOP_AFTER = 8
 GRID_USED_UP = "every point of the grid has been scored"
 ALL_SCORED = "every schedule of this family has been scored"
 
-OPEN = (TrialState.RUNNING, TrialState.WAITING)
-
 
 class StudySampler(BaseSampler):
     """A sampler that is made anew, with a seed of its own, for every trial; it knows when a study is at its end.
@@ -118,12 +116,13 @@ class StudySampler(BaseSampler):
         probability holds whenever it is looked at, and however often, as far as the model holds: that scores are drawn
         from the Gaussian processes of `schedopt.search.surface`.
         """
-        trials = study.get_trials(deepcopy=False)
-        if any(trial.state in OPEN for trial in trials):
+        states = [trial.state for trial in study.get_trials(deepcopy=False)]
+        if TrialState.WAITING in states:
             return None
-        if self.is_exhausted(study):
+        if TrialState.RUNNING not in states and self.is_exhausted(study):
             return GRID_USED_UP if self._is_grid() else ALL_SCORED
-        finished = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+        finished = states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED)
+        # Trials that others run do not matter here: with many workers there always are some.
         if self._model is None or self._stop == 0 or finished < STOP_AFTER:
             return None
         rng = np.random.default_rng(_mixed(self._seed, finished))

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from schedopt.workers.scratch import scratch_folder
 
 from schedopt.cli import call
 from schedopt.proof.reproduce import PUBLISHED, oracle_line
@@ -23,7 +24,6 @@ from schedopt.schedules import line
 from schedopt.search import workbench
 from schedopt.separators import save_safetensors
 from schedopt.types import STEMS
-from schedopt.workers.scratch import scratch_folder
 from tests.proof.schedules import write_bench, write_schedule
 from tests.separators.networks import demucs
 from tests.studies import write_study

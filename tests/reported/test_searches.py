@@ -8,20 +8,21 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import secrets
+import shutil
 import signal
-import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from schedopt.workers.scratch import scratch_folder
 
 from schedopt.cli import call
+from schedopt.files.scratch import LOCK, PREFIX, scratch_folder
 from schedopt.proof.reproduce import PUBLISHED, oracle_line
 from schedopt.schedules import line
-from schedopt.search import workbench
+from schedopt.search import prepared
 from schedopt.separators import save_safetensors
 from schedopt.types import STEMS
 from tests.proof.schedules import write_bench, write_schedule
@@ -69,7 +70,7 @@ def test_item_20_the_data_is_looked_at_before_the_model(
     def load(*_: Any, **__: Any) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(workbench, "load_separator", load)
+    monkeypatch.setattr(prepared, "load_separator", load)
     assert call(["run", str(path), "--set", f'data.source="{source}"']) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert source.partition(":")[2] in said
@@ -77,15 +78,13 @@ def test_item_20_the_data_is_looked_at_before_the_model(
 
 
 def hold(entered: Connection, place: Path) -> None:
-    tempfile.tempdir = str(place)
-    with scratch_folder() as folder:
+    with scratch_folder(place, secrets.token_hex()) as folder:
         (folder / "excerpts.pt").write_bytes(bytes(1000))
         entered.send(str(folder))
         signal.pause()
 
 
-def test_item_33_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_item_33_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
     receiver, sender = FRESH.Pipe()
     killed, alive = (FRESH.Process(target=hold, args=(sender, tmp_path)) for _ in range(2))
     left = []
@@ -96,13 +95,12 @@ def test_item_33_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path, m
     os.kill(killed.pid, signal.SIGKILL)
     killed.join()
     theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    (theirs / "owner").write_text((left[0] / "owner").read_text())
-    (left[0].parent / "schedopt-workers-link").symlink_to(theirs)
-    with scratch_folder():
+    shutil.copytree(left[0], theirs)
+    (left[0].parent / f"{PREFIX}link").symlink_to(theirs)
+    with scratch_folder(tmp_path, "next"):
         assert not left[0].exists()
         assert left[1].exists()
-        assert (theirs / "owner").exists()
+        assert (theirs / LOCK).exists()
     alive.kill()
     alive.join()
 

@@ -42,7 +42,7 @@ from schedopt.search.objective import Objective
 from schedopt.search.pruners import make_pruner
 from schedopt.search.references import measure_references
 from schedopt.search.samplers import make_sampler
-from schedopt.search.study import selected_trial
+from schedopt.search.summary import selected_trial
 from schedopt.workers.loop import is_exhausted
 
 RECORDED = 12

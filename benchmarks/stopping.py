@@ -26,7 +26,7 @@ from benchmarks.samplers import RECORDED, study_of
 from benchmarks.stand_ins import Replayed
 from schedopt.config import make_config
 from schedopt.evaluation import Scores
-from schedopt.search.study import selected_trial
+from schedopt.search.summary import selected_trial
 from schedopt.workers.loop import ending
 
 EXCERPTS = 8

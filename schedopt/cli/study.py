@@ -21,7 +21,8 @@ from schedopt.search import export as exports
 from schedopt.search.estimate import Estimate, estimate
 from schedopt.search.provenance import differing, lines, provenance
 from schedopt.search.samplers import GRID_USED_UP
-from schedopt.search.study import Summary, study_name, summarize
+from schedopt.search.study import study_name
+from schedopt.search.summary import Summary, summarize
 from schedopt.search.watcher import PLAIN_EVERY, ProgressBars, db, not_selected
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown

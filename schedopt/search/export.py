@@ -30,7 +30,8 @@ from schedopt.files.writing import json_text
 from schedopt.outputs import OUTPUTS
 from schedopt.rules import rule
 from schedopt.search.dial import POINTS, dial_points, search_of
-from schedopt.search.study import selected_trial, study_name, weights_of
+from schedopt.search.study import study_name
+from schedopt.search.summary import selected_trial, weights_of
 from schedopt.search_options import criteria, dial
 from schedopt.storage.urls import shown, sqlite_file
 

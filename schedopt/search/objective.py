@@ -21,7 +21,7 @@ from schedopt.search.mixing import Mixed, mixed
 from schedopt.search.pruners import expected, pairs_excerpts
 from schedopt.search.selection import would_be_named
 from schedopt.search.space import suggest, suggest_steps
-from schedopt.search.study import zeros_by_track
+from schedopt.search.summary import zeros_by_track
 from schedopt.search_options import PASSES, searches_steps
 
 OnExcerpt = Callable[[int, int], None]

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from schedopt.schedules import Schedule, line, zeros
 from schedopt.search.candidates import Candidates, Pool, at, fresh, keys
-from schedopt.search.study import selected_trial
+from schedopt.search.summary import selected_trial
 from schedopt.search.surface import ABSENT, Array, Surface
 
 DRAWN = 1000

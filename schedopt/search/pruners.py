@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from schedopt.errors import ConfigError
 from schedopt.optuna_classes import build
 from schedopt.search.selection import chosen, lower_bound
-from schedopt.search.study import zeros_by_track
+from schedopt.search.summary import zeros_by_track
 from schedopt.search_options import SearchOptions
 
 Array = NDArray[np.float64]

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from schedopt.search.study import NamedTrial, Summary
+from schedopt.search.summary import NamedTrial, Summary
 
 PLAIN_EVERY = 10
 """Without a terminal, a line of progress is printed after so many trials, unless told otherwise."""

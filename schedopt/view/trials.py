@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from schedopt.proof.tables import title
 from schedopt.search.dial import COLLAPSE_DB, Point, dial_points, search_of
 from schedopt.search.selection import highest
-from schedopt.search.study import selected_trial, summarize
+from schedopt.search.summary import selected_trial, summarize
 from schedopt.search_options import dial
 
 

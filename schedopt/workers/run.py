@@ -23,7 +23,8 @@ from schedopt.search.prepared import PreparedSearch
 from schedopt.search.pruners import make_pruner
 from schedopt.search.references import measure_references
 from schedopt.search.samplers import make_sampler
-from schedopt.search.study import Summary, create_or_load, identity, study_name, summarize
+from schedopt.search.study import create_or_load, identity, study_name
+from schedopt.search.summary import Summary, summarize
 from schedopt.search.watcher import ProgressBars, SilentWatcher, Watcher
 from schedopt.storage.faults import STORAGE_FAULTS, one_line, quiet_optuna
 from schedopt.storage.locks import start_lock

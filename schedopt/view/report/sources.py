@@ -19,7 +19,8 @@ from schedopt.proof.tables import footnotes, headline, lengths, objectives_table
 from schedopt.rules import rule
 from schedopt.search.export import entry_of, load_study
 from schedopt.search.provenance import lines, provenance
-from schedopt.search.study import EDITED, Summary, selected_trial, study_name, summarize
+from schedopt.search.study import study_name
+from schedopt.search.summary import EDITED, Summary, selected_trial, summarize
 from schedopt.separators import Separator, load_separator
 from schedopt.storage.urls import shown
 from schedopt.types import Excerpt, ExcerptLength

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 from optuna.trial import TrialState
 
-from schedopt.search.study import selected_trial
+from schedopt.search.summary import selected_trial
 from schedopt.view.figures import caption, heading, study_figures
 from schedopt.view.figures.drawing import SHOWN_LINES, short, thinned
 from tests.view.figures.reading import bands, bars, lines, markers, row_names

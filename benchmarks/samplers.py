@@ -6,11 +6,11 @@ of the demo model (`vocals`, `drums`). Half of the tracks are searched, the othe
 another surface or draws another half. Passes count as in a study: the references first, equal inputs once.
 
 Columns: passes per excerpt until the first complete trial with 95 % of the gain over one pass that the best schedule
-of the family has on the searched tracks (median over seeds, "–" where most did not get there), that median over TPE's,
-how many seeds got there, passes per excerpt of a whole study, the gain of its selected trial on the held-out tracks,
-and that less TPE's with the same pruner, paired by seed: mean and 95 % interval, dB. A study that has not
-reached the goal by then goes on for a while to see when it does. Constants of schedopt's sampler were chosen on other
-seeds (100 and up).
+of the family has on the searched tracks (median over seeds, "–" where most did not get there), that median over TPE's
+("<": over what TPE's whole studies cost, most of which did not get there), how many seeds got there, passes per
+excerpt of a whole study, the gain of its selected trial on the held-out tracks, and that less TPE's with the same
+pruner, paired by seed: mean and 95 % interval, dB. A study that has not reached the goal by then goes on for a while
+to see when it does. Constants of schedopt's sampler were chosen on other seeds (100 and up).
 """
 
 from __future__ import annotations
@@ -171,6 +171,9 @@ def row(case: Case, played: Sequence[Played | None], rivals: Sequence[Played | N
     median, other = (float(np.median([one.needed for one in some if one])) for some in (played, rivals))
     apart = np.array([a.held_out - b.held_out for a, b in zip(played, rivals, strict=True) if a and b])
     error = apart.std(ddof=1) / np.sqrt(len(apart)) * scipy.special.stdtrit(len(apart) - 1, 0.975)
+    share: float | str | None = round(median / other, 2) if np.isfinite(median) and np.isfinite(other) else None
+    if np.isfinite(median) and not np.isfinite(other):
+        share = f"< {median / np.mean([one.passes for one in rivals if one]):.2f}"
     reached = sum(bool(np.isfinite(one.needed)) for one in found)
     return {
         "scores": case.surface,
@@ -178,7 +181,7 @@ def row(case: Case, played: Sequence[Played | None], rivals: Sequence[Played | N
         "pruner": case.pruner,
         "sampler": case.sampler,
         "passes to 95 %": round(median, 1) if np.isfinite(median) else None,
-        "of TPE's": round(median / other, 2) if np.isfinite(median) and np.isfinite(other) else None,
+        "of TPE's": share,
         "reached": f"{reached}/{len(found)}",
         "passes": round(float(np.mean([one.passes for one in found])), 1),
         "held-out gain": round(float(np.mean([one.held_out for one in found])), 4),

@@ -110,8 +110,8 @@ def main() -> None:
             }
         )
         print(rows[-1], flush=True)
+        write_result("stopping", rows, options.json, seeds=options.seeds, trials=options.trials, stop=options.stop)
     print(table(rows))
-    write_result("stopping", rows, options.json, seeds=options.seeds, trials=options.trials, stop=options.stop)
 
 
 if __name__ == "__main__":

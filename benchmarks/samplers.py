@@ -215,13 +215,19 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="+", default=["prefix-gp", "cmaes", "gp"], help="beside tpe")
     parser.add_argument("--pruners", nargs="+", default=["none", "predictive"])
     parser.add_argument("--json", type=Path, default=RESULTS / "samplers.json", help="file of the result")
-    parser.add_argument("--again", nargs="*", help="run these samplers; studies of others are taken from the file")
+    parser.add_argument(
+        "--again",
+        nargs="*",
+        help="run these samplers (none: only write the table anew); what others did is taken from the file",
+    )
     options = parser.parse_args()
     grid = itertools.product(options.scores, options.families, options.pruners, ["tpe", *options.samplers])
     cases = [Case(*one) for one in grid]
     known = {} if options.again is None else kept(options.json, [c for c in cases if c.sampler not in options.again])
     rows: list[dict[str, Any]] = []
     for case in cases:
+        if name_of(case) not in known and options.again == []:
+            continue
         if name_of(case) not in known:
             known[name_of(case)] = Parallel(n_jobs=options.jobs)(
                 delayed(play)(case, seed, options.trials, options.limit) for seed in range(options.seeds)

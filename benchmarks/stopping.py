@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file of the result; default: benchmarks/results/stopping.json")
     options = parser.parse_args()
     rows = []
-    cases = itertools.product(("vocals", "drums"), (0.0, 0.01, 0.05), ("lower-bound", "best"), options.samplers)
+    cases = itertools.product(("vocals", "drums"), (0.0, 0.01, 0.05), ("lower-bound", "highest"), options.samplers)
     for stem, reach, choose, sampler in cases:
         played = Parallel(n_jobs=options.jobs)(
             delayed(play)(stem, reach, sampler, options.pruner, choose, options.stop, options.trials, seed)

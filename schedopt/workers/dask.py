@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import importlib
 import logging
 import threading
@@ -72,12 +73,28 @@ def connect(address: str, config: StudyConfig, *, trust_pickle: bool = False) ->
 
 def _client(distributed: Any, address: str) -> Any:
     """A client; tried twice, since Dask asserts that its event loop starts within 10 s, however busy the machine."""
-    with contextlib.suppress(AssertionError):
-        return distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    for last in (False, True):
+        try:
+            with _no_collection():
+                return distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        except AssertionError:
+            if last:
+                raise RuntimeError("Dask's event loop does not start; the machine may be too busy") from None
+    raise AssertionError("not reached")
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """A client that failed to connect is closed when it is collected, which takes the lock that a new one holds while it
+    starts: collected in that moment, by the same thread, it would wait for ever. So it is collected before."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        return distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except AssertionError:
-        raise RuntimeError("Dask's event loop does not start; the machine may be too busy") from None
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _distributed() -> Any:

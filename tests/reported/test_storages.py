@@ -103,7 +103,7 @@ def test_a_used_up_grid_ends_with_what_to_change(tmp_path: Path, capsys: Capture
         captured = capsys.readouterr()
         assert "the grid is used up" in captured.err.splitlines()[-1]
         assert "search.grid (now 2)" in captured.err
-        assert "best schedule" in captured.out, "what was found is shown all the same"
+        assert "selected schedule" in captured.out, "what was found is shown all the same"
 
 
 def test_a_used_up_grid_waits_for_queued_trials(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def test_tpe_looks_for_more_where_pruned_trials_are_predicted_to_be_good() -> No
     """All trials at start ≥ 0.8 are pruned, with the highest predictions: the next ones lie there."""
 
     def starts(*, predicted: bool) -> float:
-        settings = make_config({"study": {"name": "s"}, "refinement": {"steps": 2}, "schedule": {"resolution": 0.01}})
+        sections = {"search": {"sampler": "tpe"}, "refinement": {"steps": 2}, "schedule": {"resolution": 0.01}}
+        settings = make_config({"study": {"name": "s"}, **sections})
         study = optuna.create_study(direction="maximize", sampler=make_sampler(settings))
         for number in range(40):
             start = number / 40

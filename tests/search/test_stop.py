@@ -30,7 +30,7 @@ def test_studies_end_when_the_gain_is_found_and_not_before() -> None:
 def flat_study() -> tuple[StudySampler, optuna.Study]:
     """Ten trials that all score the same, with a rule that stops at 0.02 dB."""
     settings = make_config(
-        {"study": {"name": "s"}, "refinement": {"steps": 2}, "search": {"stop": 0.02, "choose": "best"}}
+        {"study": {"name": "s"}, "refinement": {"steps": 2}, "search": {"stop": 0.02, "choose": "highest"}}
     )
     sampler = make_sampler(settings)
     study = optuna.create_study(direction="maximize", sampler=sampler)

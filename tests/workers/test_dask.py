@@ -80,7 +80,14 @@ def start_run(path: Path, address: str) -> subprocess.Popen[str]:
 
 def test_ctrl_c_stops_the_workers_and_a_dead_one_is_made_up_for(cluster: Dask, tmp_path: Path) -> None:
     """First an interrupt, then kill −9 of one of the two processes under the resumed run: still an exact count."""
-    path = write_study(tmp_path, tracks=2, refinement={"steps": 1}, search={"pruner": "none"}, study={"trials": 400})
+    path = write_study(
+        tmp_path,
+        tracks=2,
+        refinement={"steps": 1},
+        schedule={"resolution": 0.001},  # so that the family holds more schedules than trials
+        search={"pruner": "none"},
+        study={"trials": 400},
+    )
     run = start_run(path, cluster.address)
     url = f"sqlite:///{tmp_path}/studies.db"
     wait_for(lambda: run.poll() is not None or _finished(url) >= 4, 240, every=0.2)

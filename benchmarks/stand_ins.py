@@ -21,6 +21,7 @@ from scipy.interpolate import RBFInterpolator
 
 from benchmarks.recorded import STEPS, linear_schedules, load
 from schedopt.evaluation import Passes, Scores
+from schedopt.refinement import Refinement
 from schedopt.schedules import Schedule
 
 LEVELS = 11
@@ -51,7 +52,7 @@ class StandIn:
         self.tracks = [f"track {e}" for e in self.searched]
         self.tasks = [SimpleNamespace(excerpt=SimpleNamespace(fingerprint=n, name=n, track=n)) for n in self.tracks]
         self.left_out: list[Any] = []
-        self.refinement = SimpleNamespace(target="stem")
+        self.refinement = Refinement("vocals")
         self.batch_size = 1
         self._seen: set[tuple[int, Schedule]] = set()
 

@@ -85,8 +85,11 @@ def _client(distributed: Any, address: str) -> Any:
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """A client that failed to connect is closed when it is collected, which takes the lock that a new one holds while it
-    starts: collected in that moment, by the same thread, it would wait for ever. So it is collected before."""
+    """Collect garbage now, and none within.
+
+    A client that failed to connect is closed when it is collected, which takes the lock that a new one holds while it
+    starts: collected in that moment, by the same thread, it would wait for ever.
+    """
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()

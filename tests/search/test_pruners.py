@@ -233,6 +233,7 @@ def test_equal_trials_make_a_prediction_no_surer() -> None:
 
 def study_that_selects_by_the_lower_bound(pruner: BasePruner, zeros: Sequence[float]) -> optuna.Study:
     study = optuna.create_study(direction="maximize", pruner=pruner)
+    study.set_user_attr("schedopt", 1)
     study.set_user_attr("config", {"search": {"choose": "lower-bound", "pareto": False}})
     study.set_user_attr("zeros", {"gain_by_track": list(zeros)})
     study.set_user_attr("baseline", {"value": 0.0})

@@ -18,12 +18,12 @@ from schedopt.search.space import suggest
 @pytest.mark.parametrize("sampler", ["prefix-gp", "tpe"])
 def test_studies_in_which_nothing_is_to_be_found_end_early(sampler: str) -> None:
     cases = [(stem, seed) for stem in ("vocals", "drums") for seed in range(1)]
-    played = [play(stem, 0.0, sampler, "predictive", "best", 0.02, 40, seed) for stem, seed in cases]
+    played = [play(stem, 0.0, sampler, "predictive", "highest", 0.02, 40, seed) for stem, seed in cases]
     assert all(early and not false for early, false, _ in played)
 
 
 def test_studies_end_when_the_gain_is_found_and_not_before() -> None:
-    played = [play("vocals", 0.05, "prefix-gp", "none", "best", 0.02, 30, seed) for seed in range(2)]
+    played = [play("vocals", 0.05, "prefix-gp", "none", "highest", 0.02, 30, seed) for seed in range(2)]
     assert not any(false for _, false, _ in played)
 
 

@@ -35,6 +35,8 @@ from schedopt.search.samplers import make_sampler
 from schedopt.storage.opening import open_storage
 from schedopt.workers.loop import work
 
+PARTS = ("start", "trial", "memory")
+
 STARTED = """
 import os, sys, time
 from schedopt.cli import main
@@ -157,19 +159,23 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=15)
     parser.add_argument("--memory", type=int, nargs="+", default=[100, 500, 1000], help="numbers of trials")
     parser.add_argument("--json", type=Path, help="file of the result; default: benchmarks/results/overhead.json")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    rows: list[dict[str, Any]] = [
-        {"what": "start", "trials": None, "CPU s": started(), "% of a trial": None, "MiB": None}
-    ]
-    for stored in options.stored:
-        cpu = cost_of_trials(stored, options.trials)
-        rows.append(
-            {**rows[0], "what": "trial", "trials": stored, "CPU s": cpu, "% of a trial": 100 * cpu / htdemucs_trial()}
-        )
+    rows: list[dict[str, Any]] = []
+
+    def add(**row: Any) -> None:
+        rows.append({"what": None, "trials": None, "CPU s": None, "% of a trial": None, "MiB": None} | row)
         print(rows[-1], flush=True)
-    for count, size in zip(options.memory, memory_after(options.memory), strict=True):
-        rows.append({**rows[0], "what": "memory", "trials": count, "CPU s": None, "MiB": round(size)})
+
+    if "start" in options.parts:
+        add(what="start", **{"CPU s": started()})
+    for stored in options.stored if "trial" in options.parts else ():
+        cpu = cost_of_trials(stored, options.trials)
+        add(what="trial", trials=stored, **{"CPU s": cpu, "% of a trial": 100 * cpu / htdemucs_trial()})
+    if "memory" in options.parts:
+        for count, size in zip(options.memory, memory_after(options.memory), strict=True):
+            add(what="memory", trials=count, MiB=round(size))
     print(table(rows))
     write_result("overhead", rows, options.json)
 

@@ -162,11 +162,20 @@ def config_of(study: optuna.Study, url: str) -> StudyConfig:
 
 
 def name_metrics(study: optuna.Study) -> None:
-    """Name what `study` maximises (and minimises) for Optuna's plots and dashboard."""
+    """Name what `study` maximises (and minimises) for Optuna's plots and dashboard.
+
+    Raises:
+        StudyError: it has another number of objectives: it was made by another program, or edited.
+    """
     names = [
         "passes per excerpt" if name == PASSES else f"{name.upper().replace('_', '-')}, dB"
         for name in criteria(search_of(study))
     ]
+    if len(names) != len(study.directions):
+        raise StudyError(
+            f"study {study.study_name}: it has {len(study.directions)} objectives, not {len(names)}; choose another"
+            " study.name"
+        )
     with warnings.catch_warnings():
         # Experimental in Optuna since 3.2.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

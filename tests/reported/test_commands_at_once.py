@@ -182,7 +182,7 @@ def test_item_21_eleven_that_take_each_other_for_dead(tmp_path: Path, start: Sta
 
 
 def test_item_22_sixteen_commands_on_one_new_file(tmp_path: Path, start: Start) -> None:
-    path = write_study(tmp_path, tracks=1, study={"trials": 24}, refinement={"steps": 1})
+    path = write_study(tmp_path, tracks=1, study={"trials": 24}, refinement={"steps": 1}, schedule={"resolution": 0.01})
     started = [start(path, "-q", grace=60) for _ in range(16)]
     check_ended_well(started, tmp_path)
     assert [t.state for t in trials_of(path)] == [TrialState.COMPLETE] * 24

@@ -35,7 +35,7 @@ LONGEST_PAUSE = 15.0
 NOTED_PAUSE = 1.0
 """Longer pauses are reported."""
 
-RACES = ("already exists", "duplicate", "concurrently")
+RACES = ("already exists", "duplicate", "concurrently", "unique constraint failed")
 """Words of faults of two processes that create the tables, or write an attribute, at the same time."""
 
 PERMANENT = (

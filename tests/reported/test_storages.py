@@ -498,3 +498,24 @@ def test_database_schedule_and_audio_lie_together(url: str, file: str, tmp_path:
 def test_every_url_is_shown_as_one_that_opens_the_same(tmp_path: Path) -> None:
     make(tmp_path / "x y.db")
     assert open_storage(shown(f"sqlite:///{tmp_path}/x%20y.db"), create=False)
+
+
+# 22: another program makes the tables at the same moment
+
+
+@pytest.mark.parametrize("column", ["alembic_version.version_num", "version_info.version_info_id"])
+def test_another_programs_tables_at_the_same_moment_are_a_race(column: str) -> None:
+    import sqlite3
+
+    from sqlalchemy.exc import IntegrityError
+
+    tried: list[int] = []
+
+    def open_it() -> str:
+        tried.append(1)
+        if len(tried) == 1:
+            cause = sqlite3.IntegrityError(f"UNIQUE constraint failed: {column}")
+            raise IntegrityError("INSERT", {}, cause)
+        return "opened"
+
+    assert faults.retried(open_it)() == "opened"

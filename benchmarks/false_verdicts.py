@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._harness import RESULTS, table, write_result
-from schedopt.files.benchmark_file import CORE, BenchmarkFile, StemScores, load_benchmark
+from schedopt.files.benchmark_file import BenchmarkFile, StemScores, load_benchmark
 from schedopt.proof.findings import GUARDS
 from schedopt.proof.statistics import Inference, infer
 from schedopt.search.selection import lower_bound
+from schedopt.types import CORE
 
 Array = NDArray[np.float64]
 

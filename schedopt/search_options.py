@@ -18,6 +18,7 @@ from pydantic import (
 from schedopt.errors import ConfigError
 from schedopt.metrics import METRICS
 from schedopt.optuna_classes import SHORT, Kind, check
+from schedopt.types import CoreMetric
 
 Direction = Literal["maximize", "minimize"]
 
@@ -80,7 +81,7 @@ class SearchOptions(BaseModel):
     pruner_options: dict[str, Any] = Field(
         default_factory=dict, description="[search.pruner_options] arguments of the pruner's class"
     )
-    metric: Literal["sdr", "si_sdr", "snr"] = Field(
+    metric: CoreMetric = Field(
         "sdr", description="what is averaged, in dB; with objectives: what verdicts on the exported schedules are about"
     )
     objectives: Annotated[tuple[str, ...], Strict(False)] = Field(

@@ -6,9 +6,13 @@ Axes are always (stems, channels, samples); audio is float32 at full scale ±1; 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, get_args
 
 import torch
+
+CoreMetric: TypeAlias = Literal["sdr", "si_sdr", "snr"]
+CORE: tuple[CoreMetric, ...] = get_args(CoreMetric)
+"""Metrics that a study can maximise alone, and that every benchmark scores and compares methods in."""
 
 ExcerptLength: TypeAlias = float | Literal["track"]
 """Seconds, or whole tracks."""

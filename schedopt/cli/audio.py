@@ -12,11 +12,10 @@ from schedopt.cli._paths import PATH
 from schedopt.data import SAMPLE_RATE, Split, load_tracks, mix
 from schedopt.files.writing import replacing
 from schedopt.metrics import METRICS
-from schedopt.proof.scoring import DEFAULT_METRICS
 from schedopt.proof.scoring import evaluate as score_folders
 from schedopt.songs import Encoding
 from schedopt.songs.writing import write
-from schedopt.types import STEMS
+from schedopt.types import CORE, STEMS
 
 
 def _metric_names(_: click.Context, __: click.Parameter, names: str) -> list[str]:
@@ -30,7 +29,7 @@ def _metric_names(_: click.Context, __: click.Parameter, names: str) -> list[str
     "--metrics",
     metavar="NAMES",
     callback=_metric_names,
-    default=",".join(DEFAULT_METRICS),
+    default=",".join(CORE),
     show_default=True,
     help=f"Some of {', '.join(METRICS)}.",
 )

@@ -16,7 +16,7 @@ from schedopt.cli._paths import PATH, WORD, Number
 from schedopt.config import load_config
 from schedopt.data import Split
 from schedopt.errors import DataError, shown
-from schedopt.files.benchmark_file import CORE, BenchmarkFile, read_benchmark
+from schedopt.files.benchmark_file import BenchmarkFile, read_benchmark
 from schedopt.files.presets import is_preset, open_schedule
 from schedopt.files.writing import check_writable, json_text, write_text
 from schedopt.metrics import METRICS
@@ -33,6 +33,7 @@ from schedopt.proof.sweep import sweep as run_sweep
 from schedopt.proof.tables import footnotes, headline, objectives_table, stem_table
 from schedopt.proof.verify import verify as check
 from schedopt.search.export import as_json as schedule_json
+from schedopt.types import CORE
 
 if TYPE_CHECKING:
     from schedopt.view.figures import Figures

@@ -23,16 +23,13 @@ from schedopt.files.reading import read_bytes
 from schedopt.files.schedule_file import Beta, Hex, Number, Text
 from schedopt.outputs import Weights
 from schedopt.refinement import SeededOptions
-from schedopt.types import STEMS
+from schedopt.types import CORE, STEMS, CoreMetric
 
 Kind = Literal["baseline", "schedule", "shift", "line", "constant", "family", "oracle", "greedy"]
 """See `schedopt.proof.methods`."""
 
 Rival = Literal["baseline", "shift"]
 """What a method is compared with: one pass, and the shift trick at as many passes."""
-
-CORE = ("sdr", "si_sdr", "snr")
-"""Metrics that every benchmark scores and compares methods in; others are shown beside them."""
 
 FORMAT = 2
 """1 had no SNR, checksums and guarded verdicts, and other statistics."""
@@ -159,7 +156,7 @@ class Measured(Section):
     created: Text
     model: Model
     data: HeldOutMusic
-    metric: Literal["sdr", "si_sdr", "snr"]
+    metric: CoreMetric
     metrics: Annotated[tuple[Text, ...], Field(min_length=1)]
     objectives: tuple[Text, ...] = ()
     seed: int = Field(ge=0)

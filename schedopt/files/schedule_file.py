@@ -29,7 +29,7 @@ from schedopt.outputs.mixer import check_weights
 from schedopt.refinement import SeededOptions
 from schedopt.rules import RULES
 from schedopt.separators import Separator
-from schedopt.types import STEMS
+from schedopt.types import STEMS, CoreMetric
 
 FORMAT = 3
 READABLE = (1, 2, 3)
@@ -148,7 +148,7 @@ class Entry(SeededOptions, FrozenModel):
     study: Text | None = None
     storage: Text | None = None
     trial: int | None = Field(None, ge=0)
-    metric: Literal["sdr", "si_sdr", "snr"] = "sdr"
+    metric: CoreMetric = "sdr"
     search: SearchScore | None = None
     objectives: dict[Text, SearchScore] = Field(
         default_factory=dict, description="of a search of two metrics: both scores, the first is that of bleed"

@@ -21,7 +21,6 @@ from schedopt.data import cut_excerpts, load_tracks
 from schedopt.data.stems import StemSums
 from schedopt.errors import DataError, ScheduleError
 from schedopt.evaluation import Evaluator, Passes
-from schedopt.files.benchmark_file import CORE
 from schedopt.files.schedule_file import ScheduleFile, check_separator
 from schedopt.metrics import METRICS, Score, scorer
 from schedopt.proof.families import selected_of_families
@@ -30,7 +29,7 @@ from schedopt.schedules import Schedule
 from schedopt.search.prepared import stems_to_cut
 from schedopt.separators import Separator, load_separator
 from schedopt.store import Store
-from schedopt.types import Excerpt, ExcerptLength
+from schedopt.types import CORE, Excerpt, ExcerptLength
 
 Array = NDArray[np.float64]
 

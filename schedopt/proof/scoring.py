@@ -17,8 +17,7 @@ from schedopt.data.folder import is_folder, list_folder
 from schedopt.data.stems import KNOWN_STEMS
 from schedopt.errors import DataError, shown
 from schedopt.metrics import METRICS, scorer
-
-DEFAULT_METRICS = ("sdr", "si_sdr", "snr")
+from schedopt.types import CORE
 
 NO_STEMS = frozenset(["mixture"])
 """Names of audio files that are no stems: MUSDB18-HQ keeps the mixture beside them."""
@@ -43,7 +42,7 @@ class Evaluation:
     """What only one side holds, in words."""
 
 
-def evaluate(reference: Path, estimate: Path, metrics: Sequence[str] = DEFAULT_METRICS) -> Evaluation:
+def evaluate(reference: Path, estimate: Path, metrics: Sequence[str] = CORE) -> Evaluation:
     """Compare two folders of stems: of one track each, or of track folders with the same names.
 
     Stems that both sides hold are scored, whatever their names, at the sample rate of the reference's file. A stem that

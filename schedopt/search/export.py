@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
@@ -28,17 +28,14 @@ from schedopt.files.schedule_file import (
 )
 from schedopt.files.writing import json_text
 from schedopt.outputs import OUTPUTS
+from schedopt.refinement import RefinementOptions
 from schedopt.rules import rule
 from schedopt.search.dial import POINTS, dial_points, search_of
 from schedopt.search.study import study_name
 from schedopt.search.summary import selected_trial, weights_of
 from schedopt.search_options import criteria, dial
 from schedopt.storage.urls import shown, sqlite_file
-
-VERDICTS: tuple[Literal["sdr", "si_sdr", "snr"], ...] = ("sdr", "si_sdr", "snr")
-"""Metrics that a benchmark's verdict can be about."""
-
-REFINEMENT_KEYS = ("rule", "shift", "output", "residual", "peak_guard", "sigma")
+from schedopt.types import CORE
 
 
 def is_exportable(config: StudyConfig) -> bool:
@@ -136,7 +133,7 @@ def entry_of(study: optuna.Study, url: str, point: str | None = None) -> Entry:
     scores = _scores(study, trial)
     two = dial(search_of(study)) is not None
     weights = weights_of(trial)
-    options = {key: stored["refinement"][key] for key in REFINEMENT_KEYS if key in stored["refinement"]}
+    options = _known(stored["refinement"], RefinementOptions)
     output = trial.user_attrs.get("output")
     if output is not None:
         options["output"] = output
@@ -154,8 +151,8 @@ def entry_of(study: optuna.Study, url: str, point: str | None = None) -> Entry:
         study=study.study_name,
         storage=shown(url),
         trial=trial.number,
-        metric=next((name for one in metrics for name in VERDICTS if name == one), stored["search"]["metric"]),
-        search=None if two and metrics[0] not in VERDICTS else scores[0],
+        metric=next((name for one in metrics for name in CORE if name == one), stored["search"]["metric"]),
+        search=None if two and metrics[0] not in CORE else scores[0],
         objectives=dict(zip(metrics, scores, strict=True)) if two else {},
     )
 

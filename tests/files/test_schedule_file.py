@@ -82,6 +82,19 @@ def test_a_shared_schedule_serves_every_stem_but_those_with_their_own(tmp_path: 
 
 
 @pytest.mark.slow
+def test_an_exported_study_keeps_every_option_of_its_refinement(tmp_path: Path) -> None:
+    options = {"rule": "ddpm", "reverse": True, "sigma": 0.1, "peak_guard": True, "residual": 0.25, "output": "mean"}
+    config = make_study(
+        tmp_path,
+        study={"trials": 2, "storage": f"sqlite:///{tmp_path}/s.db"},
+        refinement={"steps": 2, "choose_steps": False, "shift": True, **options},
+    )
+    run(config)
+    (entry,) = schedule_file(config, open_storage(config.study.storage)).schedules.values()
+    assert entry.refinement("vocals") == config.refinement.for_target("vocals", config.study.seed)
+
+
+@pytest.mark.slow
 def test_an_exported_study_reads_back_and_fits_its_model_only(tmp_path: Path) -> None:
     config = make_study(tmp_path, study={"trials": 2, "storage": f"sqlite:///{tmp_path}/s.db"})
     run(config)

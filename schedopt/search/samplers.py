@@ -73,6 +73,7 @@ class StudySampler(BaseSampler):
         self._model = model
         self._candidates = None if model is None else model.candidates
         self._stop = stop
+        self._looked_at, self._chance = 0, 1.0  # finished trials, and what they left to be found
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         if not (self._keeps_state and self._begun):
@@ -125,8 +126,10 @@ class StudySampler(BaseSampler):
         # Trials that others run do not matter here: with many workers there always are some.
         if self._model is None or self._stop == 0 or finished < STOP_AFTER:
             return None
-        rng = np.random.default_rng(_mixed(self._seed, finished))
-        if self._model.chance_of_more(study, self._stop, rng) >= STOP_CHANCE:
+        if finished != self._looked_at:  # else a worker that waits would ask again and again
+            rng = np.random.default_rng(_mixed(self._seed, finished))
+            self._chance, self._looked_at = self._model.chance_of_more(study, self._stop, rng), finished
+        if self._chance >= STOP_CHANCE:
             return None
         return (
             f"no schedule of this family gains more than {self._stop:g} dB over the selected one on these tracks"
@@ -189,7 +192,9 @@ def make_sampler(config: StudyConfig, *, trust_hub: bool = False) -> StudySample
 def model_of(config: StudyConfig) -> PrefixGP:
     """The model of the scores of this study's family."""
     refinement = config.refinement
-    chained = refinement.rule in ("remix", "unmix") and not refinement.shift and refinement.output == "last"
+    # A share of the residual comes with step 0 never, the guard with its input neither: β = 0 then is another pass.
+    differs = refinement.shift or refinement.output != "last" or refinement.residual > 0 or refinement.peak_guard
+    chained = refinement.rule in ("remix", "unmix") and not differs
     candidates = Candidates(config.family(), config.schedule.resolution)
     return PrefixGP(candidates, chained=chained, choose_steps=refinement.choose_steps)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ import optuna
 import pytest
 
 from schedopt.config import StudyConfig, make_config
-from schedopt.search.samplers import make_sampler
+from schedopt.evaluation import Evaluator
+from schedopt.refinement import Refinement
+from schedopt.search.samplers import make_sampler, model_of
 from schedopt.search.space import suggest
+from tests.models import noise_excerpt, tiny_separator
 
 
 def config(family: str = "linear", steps: int = 3, resolution: float = 0.1) -> StudyConfig:
@@ -22,6 +26,23 @@ def config(family: str = "linear", steps: int = 3, resolution: float = 0.1) -> S
             "schedule": {"family": family, "resolution": resolution},
         }
     )
+
+
+@pytest.mark.parametrize("rule", ["remix", "unmix", "resum"])
+@pytest.mark.parametrize(
+    "options", [{}, {"residual": 0.3}, {"peak_guard": True}, {"shift": True}, {"output": "mean"}], ids=str
+)
+def test_a_step_with_beta_0_is_the_plain_pass_where_the_model_takes_it_for_one(
+    rule: str, options: dict[str, Any]
+) -> None:
+    """The engine's own scores say so; the mixture's peak exceeds 1, and SNR sees gains."""
+    model = model_of(make_config({"study": {"name": "s"}, "refinement": {"rule": rule, **options}}))
+    excerpt = noise_excerpt(1)
+    loud = replace(excerpt, references=4 * excerpt.references)
+    how = Refinement("bass", rule=rule, **options)
+    scores = Evaluator(tiny_separator(), [loud], how, metric="snr").scores((0.5, 0.0))
+    is_plain = np.abs(scores[:, -1] - scores[:, 0]).max() < 1e-6
+    assert model.chained == is_plain == (rule != "resum" and not options)
 
 
 def search(settings: StudyConfig, trials: int, best: Any) -> optuna.Study:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 import torch
@@ -59,10 +59,7 @@ class Task:
     reference: Tensor
     key: Hashable
     prepare: Callable[[str], Score]
-
-    @cached_property
-    def _prepared(self) -> dict[str, Score]:
-        return {}
+    _prepared: dict[str, Score] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def score(self, metric: str) -> Score:
         """Prepared when it is first needed (30 ms): a study's first pass does not wait for all of them."""
@@ -135,12 +132,14 @@ class Evaluator:
         """Scores in dB of the outputs: (tasks, N+1), or (tasks, 1) for the last step alone.
 
         `indices` chooses tasks (default: all). Costs at most N+1 passes a task; `passes` counts what was run and
-        what was saved. `refinement`: in place of the evaluator's, of the same target. `again`: see `states`.
+        what was saved. `refinement`: in place of the evaluator's, of the same target; its scores are not remembered,
+        since weights are of one trial. `again`: see `states`.
         """
         how = refinement or self.refinement
         chosen = [self.tasks[i] for i in (range(len(self.tasks)) if indices is None else indices)]
         steps = range(len(betas) + 1) if every_step else [len(betas)]
-        known, metrics = self.store.scores, (self.metric, *self.also)
+        known = self.store.scores if refinement is None else {}
+        metrics = (self.metric, *self.also)
         missing = [
             task
             for task in chosen
@@ -148,7 +147,7 @@ class Evaluator:
         ]
         before = self._memoised.passes
         for batch in self._batches(missing):
-            self._score(batch, betas, steps, how)
+            self._score(batch, betas, steps, how, known)
         self._count(0 if again else len(chosen) * (len(betas) + 1), before)
         return np.array([[known[self._key(task, betas, n, self.metric, how)] for n in steps] for task in chosen])
 
@@ -228,8 +227,15 @@ class Evaluator:
         """Of the score after step n. A reversed table of β is used from its end, so that n steps of it are not it."""
         return (metric, task.key, how, (betas, n) if how.reverse else betas[:n])
 
-    def _score(self, tasks: Sequence[Task], betas: Schedule, steps: Sequence[int], how: Refinement) -> None:
-        """Put the scores of `tasks` after `steps` into the store."""
+    def _score(
+        self,
+        tasks: Sequence[Task],
+        betas: Schedule,
+        steps: Sequence[int],
+        how: Refinement,
+        known: MutableMapping[Hashable, float],
+    ) -> None:
+        """Put the scores of `tasks` after `steps` into `known`."""
         scenes = [task.scene for task in tasks]
         for states in trajectories(self._memoised, scenes, betas, how):
             n = states[0].step
@@ -239,7 +245,7 @@ class Evaluator:
             for metric in (self.metric, *self.also):
                 scores = torch.stack([task.score(metric)(out) for task, out in zip(tasks, outputs, strict=True)])
                 for task, score in zip(tasks, scores.tolist(), strict=True):
-                    self.store.scores[self._key(task, betas, n, metric, how)] = score
+                    known[self._key(task, betas, n, metric, how)] = score
 
     def _count(self, asked: int, before: int) -> None:
         run = self._memoised.passes - before

@@ -72,6 +72,18 @@ def test_common_prefixes_are_run_once() -> None:
     assert e.passes.run == 8
 
 
+def test_scores_of_another_refinement_are_right_and_not_remembered() -> None:
+    """A mixer's left-out weights are of one trial and track: a long study would hold a score for each."""
+    e, how = evaluator(), Refinement("vocals", output="mean")
+    own = e.scores((0.2, 0.4))
+    known = dict(e.store.scores)
+    other = e.scores((0.2, 0.4), refinement=how, again=True)
+    assert e.store.scores == known
+    assert e.passes.run == 6
+    assert_allclose(other, Evaluator(SEPARATOR, EXCERPTS, how).scores((0.2, 0.4)), atol=1e-9)
+    assert np.abs(other - own).max() > 1e-3
+
+
 def test_targets_share_the_plain_pass() -> None:
     store: Store = Store()
     for count, target in enumerate(("drums", "bass", "other")):

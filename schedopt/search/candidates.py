@@ -47,6 +47,8 @@ class Candidates:
         self.family = family
         self.resolution = resolution
         self.space: dict[str, FloatDistribution] = distributions(family, resolution)
+        # Every trial's is asked for several times in each later trial.
+        self._made: dict[tuple[float, ...], Schedule] = {}
 
     @cached_property
     def all(self) -> Pool | None:
@@ -71,7 +73,11 @@ class Candidates:
         fixed = trial.system_attrs.get("fixed_params", {}) if trial.state == TrialState.WAITING else {}
         given = {**fixed, **trial.params}
         try:
-            return self.family.make({name: given[name] for name in self.space}, self.resolution)
+            params = {name: given[name] for name in self.space}
+            key = tuple(params.values())
+            if key not in self._made:
+                self._made[key] = self.family.make(params, self.resolution)
+            return self._made[key]
         except (ScheduleError, KeyError, TypeError):
             return None
 

@@ -73,14 +73,13 @@ def connect(address: str, config: StudyConfig, *, trust_pickle: bool = False) ->
 
 def _client(distributed: Any, address: str) -> Any:
     """A client; tried twice, since Dask asserts that its event loop starts within 10 s, however busy the machine."""
-    for last in (False, True):
-        try:
-            with _no_collection():
-                return distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-        except AssertionError:
-            if last:
-                raise RuntimeError("Dask's event loop does not start; the machine may be too busy") from None
-    raise AssertionError("not reached")
+    with contextlib.suppress(AssertionError), _no_collection():
+        return distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    try:
+        with _no_collection():
+            return distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except AssertionError:
+        raise RuntimeError("Dask's event loop does not start; the machine may be too busy") from None
 
 
 @contextlib.contextmanager

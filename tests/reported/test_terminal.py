@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from schedopt.cli import COMMANDS, call
 from schedopt.cli._streams import encodable
@@ -244,10 +245,8 @@ def test_item_28_any_error_is_one_line(
 
 
 def test_item_28_driver_texts_are_not_quoted(monkeypatch: Patch, capsys: Capture) -> None:
-    sqlalchemy = pytest.importorskip("sqlalchemy.exc")
-
     def fail(*_: Any, **__: Any) -> None:
-        raise sqlalchemy.OperationalError('could not translate host name "SECRET@host"', None, Exception())
+        raise OperationalError('could not translate host name "SECRET@host"', None, Exception())
 
     monkeypatch.setattr("schedopt.cli.study._config", fail)
     assert call(["status", "a"]) == 1

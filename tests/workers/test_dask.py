@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -144,6 +146,20 @@ def test_an_address_where_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(StudyError, match="no Dask scheduler answers") as caught, connect(address, CONFIG):
             pass
         assert "\n" not in str(caught.value)
+
+
+def test_no_dead_client_is_collected_while_another_one_starts() -> None:
+    """Its end takes the lock that the new one holds while it starts: collected then, it waits for ever."""
+    collected: list[bool] = []
+
+    class Client:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            collected.append(gc.isenabled())
+            assert len(collected) > 1, "the loop did not start"
+
+    assert isinstance(dask._client(SimpleNamespace(Client=Client), "tcp://127.0.0.1:1"), Client)
+    assert collected == [False, False]
+    assert gc.isenabled()
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

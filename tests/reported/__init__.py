@@ -10,11 +10,12 @@
 | 9, 10, 12, 24 | `test_results`; 24 also `tests/files/test_scratch` |
 | 11, 25 | `test_terminal` |
 | 13 | `test_storages` (foreign), `test_edited` (edited) |
-| 14, 17, 18, 19, 23, 27, 30, 32 | `test_storages`; 32 also `tests/storage/test_postgresql` |
+| 14, 18, 19, 27, 30, 32 | `test_storages`; 32 also `tests/storage/test_postgresql` |
+| 17, 23 | `test_lost_trials` |
 | 15, 20, 33, 36, 39 | `test_searches`; 33 also `test_storages` (a deleted database), 36 `tests/proof/test_reproduce` |
 | 16 | `tests/search/test_pruners` (`surer`) |
-| 21 | `test_storages` (`taken_over`), `test_commands_at_once` (suspended processes, eleven at once) |
-| 22 | `test_storages` (forked loops), `test_commands_at_once` (sixteen commands) |
+| 21 | `test_lost_trials` (`taken_over`), `test_commands_at_once` (suspended processes, eleven at once) |
+| 22 | `test_lost_trials` (forked loops), `test_commands_at_once` (sixteen commands) |
 | 26, 31 | `test_documents` |
 | 28 | `test_terminal`, `test_results`, `test_audio_in`, `test_edited` |
 | 29 | `test_documents`, `test_results`, `test_edited` |

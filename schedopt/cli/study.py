@@ -16,7 +16,7 @@ from schedopt.config import StudyConfig, load_config
 from schedopt.errors import StudyError
 from schedopt.files.schedule_file import ScheduleFile, json_schema
 from schedopt.files.writing import check_writable, write_text
-from schedopt.proof.tables import title
+from schedopt.metrics import title
 from schedopt.search import export as exports
 from schedopt.search.estimate import Estimate, estimate
 from schedopt.search.provenance import differing, lines, provenance

@@ -65,6 +65,7 @@ __all__ = [
     "si_sdr",
     "si_sir",
     "snr",
+    "title",
 ]
 
 METRICS: Registry[Metric] = Registry("metric", "schedopt.metrics", ConfigError, {
@@ -83,6 +84,11 @@ def register_metric(metric: Metric) -> Metric:
     -1.0
     """
     return METRICS.register(metric.name, metric)
+
+
+def title(metric: str) -> str:
+    """What tables and figures call a metric; its own name where its package is not installed."""
+    return METRICS.find(metric).title if METRICS.knows(metric) else metric
 
 
 def scorer(

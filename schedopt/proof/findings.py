@@ -31,10 +31,11 @@ from schedopt.files.benchmark_file import (
     StemScores,
     checksums,
 )
+from schedopt.metrics import title
 from schedopt.proof.benchmark import Array, Benchmark
 from schedopt.proof.methods import Method
 from schedopt.proof.statistics import BETTER, EQUAL, FEW, MIN_TRACKS, WORSE, compare
-from schedopt.proof.tables import ALL, title
+from schedopt.proof.tables import ALL
 from schedopt.search.study import versions
 from schedopt.types import Excerpt
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schedopt.files.benchmark_file import BenchmarkFile, Compared, Row
-from schedopt.metrics import METRICS
+from schedopt.metrics import METRICS, title
 from schedopt.proof.statistics import MIN_TRACKS
 
 ALL = "all stems"
@@ -13,11 +13,6 @@ ALL = "all stems"
 FULL_TRACKS = 50
 """From so many tracks on verdicts hold for one-sided outliers and log-normal differences, too; see
 `schedopt.proof.statistics`."""
-
-
-def title(metric: str) -> str:
-    """What tables call a metric; its own name where its package is not installed."""
-    return METRICS.find(metric).title if METRICS.knows(metric) else metric
 
 
 Table = tuple[list[str], list[list[str]]]

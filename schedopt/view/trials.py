@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial
 
-from schedopt.proof.tables import title
+from schedopt.metrics import title
 from schedopt.search.dial import COLLAPSE_DB, Point, dial_points, search_of
 from schedopt.search.selection import highest
 from schedopt.search.summary import selected_trial, summarize

@@ -42,6 +42,12 @@ def test_a_run_tells_at_once_that_it_begins(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+def test_a_run_begins_without_what_only_proofs_need() -> None:
+    """scipy.stats takes half a second; only `benchmark` and a pruner in its turn look at it."""
+    program = "import sys, schedopt.cli.study, schedopt.workers.run; sys.exit('scipy.stats' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_at_a_terminal_every_command_tells_at_once_that_it_begins(name: str) -> None:
     ours, theirs = os.openpty()

@@ -12,6 +12,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.storages._heartbeat import is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState
 
 from schedopt.errors import StudyError
@@ -197,6 +198,7 @@ class _Worker:
         def guarded(trial: optuna.Trial) -> float | Sequence[float]:
             self.running = trial._trial_id
             try:
+                self._first_heartbeat(trial)
                 for name, value in self.notes.items():
                     trial.set_user_attr(name, value)
                 # While others wait, so that no two workers score the same schedule.
@@ -221,6 +223,12 @@ class _Worker:
                 raise
 
         return guarded
+
+    def _first_heartbeat(self, trial: optuna.Trial) -> None:
+        """Optuna's thread writes it too, but at a time of its own; a trial without one is never seen to be silent."""
+        storage = backend(self.study._storage)
+        if is_heartbeat_enabled(storage):
+            storage.record_heartbeat(trial._trial_id)
 
     def _put_back(self, trial: optuna.Trial) -> None:
         obeyed()

@@ -93,18 +93,21 @@ def trials_of(path: Path) -> list[FrozenTrial]:
         return []
 
 
-def is_running(trial: FrozenTrial, process: int) -> bool:
-    return trial.state == TrialState.RUNNING and is_of(trial, process)
+def first_tries(path: Path, process: int) -> list[FrozenTrial]:
+    """Running trials of the process that would be tried again: a second try is not, and on a busy machine a heartbeat
+    of the first one may have come late."""
+    running = [trial for trial in trials_of(path) if trial.state == TrialState.RUNNING and is_of(trial, process)]
+    return [trial for trial in running if trial.params and "retry_of" not in trial.user_attrs]
 
 
 def suspend_within_a_trial(path: Path, process: int) -> int:
     """Suspend the process where a trial of it is running; the trial's number."""
 
     def caught() -> list[FrozenTrial]:
-        if not any(is_running(trial, process) and trial.params for trial in trials_of(path)):
+        if not first_tries(path, process):
             return []
         os.kill(process, signal.SIGSTOP)
-        found = [trial for trial in trials_of(path) if is_running(trial, process)]
+        found = first_tries(path, process)
         if not found or not is_free(path.parent / "studies.db"):
             os.kill(process, signal.SIGCONT)
             return []

@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from schedopt.errors import ScheduleError
 from schedopt.registry import Registry
 
@@ -78,6 +81,11 @@ class Family:
                 raise ScheduleError(f"family {self.name}: {name} = {value} is not a number in [0, {top:g}]")
         return round_betas(self.betas(params), resolution)
 
+    def make_all(self, params: NDArray[np.float64], resolution: float = DEFAULT_RESOLUTION) -> NDArray[np.float64]:
+        """The schedules (P, N) that valid parameters (P, d), in the order of the space, give; as `make` for each."""
+        made = [self.betas(dict(zip(self.space, row, strict=True))) for row in params.tolist()]
+        return _rounded(np.array(made, dtype=np.float64).reshape(-1, self.steps), resolution)
+
     def params_of(self, betas: Schedule, resolution: float = DEFAULT_RESOLUTION) -> dict[str, float] | None:
         """Parameters within the family's ranges whose schedule is `betas` up to the resolution, or None."""
         rounded = round_betas(betas, resolution)
@@ -91,15 +99,16 @@ class Family:
 
 def round_betas(betas: Iterable[float], resolution: float = DEFAULT_RESOLUTION) -> Schedule:
     """Clip every β to [0, 1] and round it to a multiple of `resolution` (0 leaves it as it is)."""
-    return tuple(_round(min(1.0, max(0.0, float(beta))), resolution) for beta in betas)
+    return tuple(_rounded(np.fromiter(betas, dtype=np.float64), resolution).tolist())
 
 
-def _round(beta: float, resolution: float) -> float:
+def _rounded(betas: NDArray[np.float64], resolution: float) -> NDArray[np.float64]:
+    betas = np.clip(betas, 0.0, 1.0)
     if resolution == 0:
-        return beta
+        return betas
     # Halves go up, also where they came out a bit too small: 0.5 → 0.3 must not depend on whether a sampler wrote 0.3
     # or 0.30000000000000004. The rounding turns the latter into the former: equal schedules must be equal as floats.
-    return min(1.0, round(math.floor(beta / resolution + 0.5 + _EPS) * resolution, 10))
+    return np.minimum(1.0, np.round(np.floor(betas / resolution + 0.5 + _EPS) * resolution, 10))
 
 
 def check_betas(betas: Sequence[float], what: str = "schedule") -> Schedule:

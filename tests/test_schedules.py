@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +39,17 @@ def test_every_family_makes_valid_rounded_schedules(name: str, monotone: bool, d
     assert check_betas(betas) == betas
     assert round_betas(betas) == betas
     assert all(math.isclose(beta * 100, round(beta * 100), abs_tol=1e-6) for beta in betas)
+
+
+@pytest.mark.parametrize(("name", "monotone"), ALL)
+@given(data=st.data(), resolution=st.sampled_from([0.0, 0.01, 0.1]))
+def test_many_at_once_are_those_made_one_by_one(
+    name: str, monotone: bool, data: st.DataObject, resolution: float
+) -> None:
+    made = family(name, 4, monotone=monotone)
+    params = [draw(data, made) for _ in range(3)]
+    together = made.make_all(np.array([[*one.values()] for one in params]), resolution)
+    assert [tuple(row) for row in together.tolist()] == [made.make(one, resolution) for one in params]
 
 
 @pytest.mark.parametrize(("name", "monotone"), ALL)

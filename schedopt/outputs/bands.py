@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-import scipy.fft
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -44,12 +43,15 @@ def responses(size: int, rate: int) -> NDArray[np.float64]:
         half = len(taps) // 2
         around_zero[: half + 1] = taps[half:]
         around_zero[size - half :] = taps[:half]
-        found.append(scipy.fft.rfft(around_zero).real)
+        found.append(np.fft.rfft(around_zero).real)
     return np.stack(found)
 
 
 def size_for(samples: int) -> int:
     """Length of an FFT in which a filtered signal of `samples` does not meet its own beginning."""
+    # Here, since it takes a while of every command's start.
+    import scipy.fft
+
     return int(scipy.fft.next_fast_len(samples + REACH, real=True))
 
 

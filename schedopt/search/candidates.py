@@ -60,8 +60,7 @@ class Candidates:
 
     def pool(self, params: Array) -> Pool:
         """The schedules that parameters (P, d) give; of equal ones the first."""
-        made = [self.family.make(self.named(one), self.resolution) for one in params]
-        betas = np.array(made, dtype=np.float64).reshape(-1, self.family.steps)
+        betas = self.family.make_all(params, self.resolution)
         _, first = np.unique(keys(betas), return_index=True)
         return Pool(params, betas).of(np.sort(first))
 

@@ -33,6 +33,10 @@ ABSENT = -1.0
 """In place of the β of steps that come after a node, where steps have processes of their own."""
 
 JITTER = 1e-6
+
+TOGETHER = 512
+"""Nodes that are predicted at once."""
+
 NEGLIGIBLE = 0.03
 """Weight below which a component is left out."""
 
@@ -66,7 +70,8 @@ class Surface:
         self._scale = max(float(values.std()), 1e-6)
         y = (values - self._center) / self._scale
         noise = JITTER + (errors / self._scale) ** 2
-        found = [self._condition(y, noise, length, mean) for length in LENGTHS for mean in MEANS]
+        pairs = _Pairs.of(self._inputs, self._inputs)
+        found = [self._condition(pairs, y, noise, length, mean) for length in LENGTHS for mean in MEANS]
         evidence = np.array([one.evidence for one in found])
         weights = np.exp(evidence - evidence.max())
         weights /= weights.sum()
@@ -76,16 +81,23 @@ class Surface:
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the score at the nodes `x` (P, N); (P,) each, dB."""
+        # In parts that stay in a core's cache.
+        parts = [self._predict(x[first : first + TOGETHER]) for first in range(0, len(x), TOGETHER)]
+        mean, deviation = (np.concatenate(some) for some in zip(*parts, strict=True)) if parts else (x[:, 0], x[:, 0])
+        return mean, deviation
+
+    def _predict(self, x: Array) -> tuple[Array, Array]:
         at = inputs(x, self._chained)
-        parts = [self._posterior(one, at) for one in self._components]
+        pairs = _Pairs.of(self._inputs, at)
+        parts = [self._posterior(one, pairs, at) for one in self._components]
         means = np.stack([mean for mean, _ in parts])
         squares = np.stack([variance + mean**2 for mean, variance in parts])
         mean = self._weights @ means
         variance = np.maximum(self._weights @ squares - mean**2, 1e-12)
         return self._center + self._scale * mean, self._scale * np.sqrt(variance)
 
-    def _condition(self, y: Array, noise: Array, length: float, quadratic: float) -> _Component:
-        covariance = _covariance(length, quadratic, self._inputs, self._inputs)
+    def _condition(self, pairs: _Pairs, y: Array, noise: Array, length: float, quadratic: float) -> _Component:
+        covariance = pairs.covariance(length, quadratic)
         covariance[np.diag_indices(len(y))] += noise
         factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
         whitened: Array = scipy.linalg.solve_triangular(factor, y, lower=True)
@@ -94,8 +106,8 @@ class Surface:
         evidence = -0.5 * (len(y) + 1) * np.log(variance) - np.log(np.diag(factor)).sum()
         return _Component(length, quadratic, factor, whitened, variance, float(evidence))
 
-    def _posterior(self, one: _Component, at: Array) -> tuple[Array, Array]:
-        across = _covariance(one.length, one.quadratic, self._inputs, at)
+    def _posterior(self, one: _Component, pairs: _Pairs, at: Array) -> tuple[Array, Array]:
+        across = pairs.covariance(one.length, one.quadratic)
         solved = scipy.linalg.solve_triangular(one.factor, across, lower=True)
         variance = one.variance * np.maximum(_prior(one.quadratic, at) - (solved**2).sum(axis=0), 1e-9)
         return np.asarray(solved.T @ one.whitened), np.asarray(variance)
@@ -116,21 +128,38 @@ def inputs(x: Array, chained: bool) -> Array:
     return found
 
 
-def _covariance(length: float, quadratic: float, a: Array, b: Array) -> Array:
-    """(len(a), len(b)): prior covariance of the scores, relative to the process's variance."""
-    total = np.full((a.shape[1], b.shape[1]), CONSTANT)
-    for left, right in zip(a, b, strict=True):
-        squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
-        r = np.sqrt(5 * np.maximum(squares, 0)) / length
-        part = (1 + r + r**2 / 3) * np.exp(-r)
-        if quadratic:
-            part += quadratic * _quadratic(left) @ _quadratic(right).T
-        total += part * left[:, :1] * right[:, 0]
-    return np.asarray(total)
+@dataclass(frozen=True)
+class _Pairs:
+    """What every covariance of two sets of nodes is made of: for each process the distances (A, B), whether both have
+    a part of it, and the products of their quadratic features."""
+
+    distances: list[Array]
+    both: list[Array]
+    products: list[Array]
+
+    @classmethod
+    def of(cls, a: Array, b: Array) -> _Pairs:
+        squares = [(x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2 * x @ y.T for x, y in zip(a, b, strict=True)]
+        return cls(
+            [np.sqrt(5 * np.maximum(one, 0)) for one in squares],
+            [x[:, :1] * y[:, 0] for x, y in zip(a, b, strict=True)],
+            [_quadratic(x) @ _quadratic(y).T for x, y in zip(a, b, strict=True)],
+        )
+
+    def covariance(self, length: float, quadratic: float) -> Array:
+        """(A, B): prior covariance of the scores, relative to the process's variance."""
+        total = np.full(self.distances[0].shape, CONSTANT)
+        for distances, both, products in zip(self.distances, self.both, self.products, strict=True):
+            r = distances / length
+            part = (1 + r + r**2 / 3) * np.exp(-r)
+            if quadratic:
+                part += quadratic * products
+            total += part * both
+        return np.asarray(total)
 
 
 def _prior(quadratic: float, at: Array) -> Array:
-    """The diagonal of `_covariance(…, at, at)`."""
+    """The diagonal of the covariance of `at` with itself."""
     return np.asarray(CONSTANT + ((1 + quadratic * (_quadratic(at) ** 2).sum(axis=2)) * at[..., 0]).sum(axis=0))
 
 

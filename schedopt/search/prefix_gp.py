@@ -43,7 +43,8 @@ DARING = 0.7
 exploring finds good schedules in fewer passes (`python -m benchmarks.samplers`)."""
 
 START_WITH_MIDDLE = 3
-"""The third schedule is the middle of the family: with β = 0 and the line n/N, the points of a first parabola."""
+"""Where steps have processes of their own, the third schedule is the middle of the family: with β = 0 and the line n/N,
+the points of a first parabola of each. Else the prefixes of the line are points enough."""
 
 MOST_NODES = 500
 """Scores that the model learns from: the cost of a proposal grows with their cube."""
@@ -84,7 +85,7 @@ class PrefixGP:
     def propose(self, study: Study, number: int, rng: np.random.Generator) -> dict[str, float] | None:
         """Parameters of the trial `number`; None where every schedule has been scored."""
         known = self.known([t for t in study.get_trials(deepcopy=False) if t.number != number], study)
-        if known.surface is not None and len(known.schedules) < START_WITH_MIDDLE:
+        if not self.chained and known.surface is not None and len(known.schedules) < START_WITH_MIDDLE:
             middle = [[float(at(one, HALF)[0]) for one in self.candidates.space.values()]]
             third = self._fresh(self.candidates.pool(np.array(middle)), known)
             if len(third):

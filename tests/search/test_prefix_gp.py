@@ -17,12 +17,12 @@ from schedopt.search.space import suggest
 from tests.models import noise_excerpt, tiny_separator
 
 
-def config(family: str = "linear", steps: int = 3, resolution: float = 0.1) -> StudyConfig:
+def config(family: str = "linear", steps: int = 3, resolution: float = 0.1, *, shift: bool = False) -> StudyConfig:
     return make_config(
         {
             "study": {"name": "s"},
             "search": {"sampler": "prefix-gp", "pruner": "none"},
-            "refinement": {"steps": steps, "choose_steps": False},
+            "refinement": {"steps": steps, "choose_steps": False, "shift": shift},
             "schedule": {"family": family, "resolution": resolution},
         }
     )
@@ -79,3 +79,10 @@ def test_the_optimum_of_a_smooth_surface_is_found_early(family: str, trials: int
     assert study.best_value > -0.02
     schedules = [tuple(trial.user_attrs["betas"]) for trial in study.trials]
     assert len(schedules) == len(set(schedules)) == trials
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_the_search_begins_with_the_middle_where_steps_count_by_themselves(shift: bool) -> None:
+    """Where β = 0 is the plain pass again, the prefixes of the line tell enough, and it costs passes."""
+    study = search(config("free", shift=shift), 2, np.array([0.2, 0.5, 0.8]))
+    assert (study.trials[1].user_attrs["betas"] == [0.5, 0.5, 0.5]) == shift

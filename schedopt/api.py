@@ -12,7 +12,10 @@ long ones.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+import numbers
+import operator
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,11 +28,11 @@ from demucs.audio import convert_audio, save_audio
 from torch import Tensor
 
 from schedopt.data import read_song
-from schedopt.errors import DataError, ScheduleError, SeparatorError
+from schedopt.errors import DataError, ScheduleError, SeparatorError, shortened
 from schedopt.files.presets import open_schedule
 from schedopt.files.schedule_file import ScheduleFile, check_separator
 from schedopt.separators import Separator as OneSeparator
-from schedopt.separators import load_model
+from schedopt.separators import load_model, resolve_device
 from schedopt.songs import Position, SegmentNews, SongPasses, count_passes, separate
 from schedopt.songs.refining import stems_to_estimate
 
@@ -37,6 +40,8 @@ __all__ = ["LoadAudioError", "LoadModelError", "Separator", "list_models", "save
 
 MODEL = "htdemucs"
 OVERLAP = 0.25
+PARAMETERS = ("device", "shifts", "overlap", "split", "segment", "jobs", "progress", "callback", "callback_arg")
+"""Those of demucs' `update_parameter`, in its order."""
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BASE: Any = demucs.api.Separator
 
@@ -58,6 +63,7 @@ class Separator(BASE):  # type: ignore[misc]
     Raises:
         LoadModelError: the model cannot be loaded.
         ScheduleError: the schedule cannot be read, or was searched with other weights.
+        SeparatorError: device, shifts, overlap, segment or jobs cannot be used.
     """
 
     def __init__(
@@ -106,8 +112,20 @@ class Separator(BASE):  # type: ignore[misc]
         """Change parameters of the separation: demucs' own, and `schedule` (None: no schedule from here on).
 
         `point` is that of the `schedule` beside it.
+
+        Raises:
+            ScheduleError, SeparatorError: as the constructor; nothing has changed where it is the latter.
         """
+        given = {
+            name: value
+            for name, value in (dict(zip(PARAMETERS, args, strict=False)) | kwargs).items()
+            if not isinstance(value, type(NotProvided))
+        }
+        self._check(given, refined=self._schedule is not None if schedule is NotProvided else schedule is not None)
+        device = _device(given["device"]) if "device" in given else None
         super().update_parameter(*args, **kwargs)
+        if "device" in given:
+            self._device = device
         if schedule is not NotProvided:
             self._take_schedule(schedule, point)
         elif point is not None:
@@ -157,6 +175,26 @@ class Separator(BASE):  # type: ignore[misc]
             self._schedule = schedule.at(point, self._where)
         else:
             self._schedule = open_schedule(schedule, point)
+
+    def _check(self, given: Mapping[str, Any], *, refined: bool) -> None:
+        """Refuse settings with which a separation would fail."""
+        for name in ("shifts", "jobs"):
+            if name in given and not _is_count(given[name]):
+                raise SeparatorError(f"{name} {_quoted(given[name])} is not a whole number from 0 up")
+        overlap: Any = given.get("overlap", getattr(self, "_overlap", OVERLAP))
+        if not _is_number(overlap) or not 0 <= overlap < 1:
+            raise SeparatorError(f"overlap {_quoted(overlap)} is not a number from 0 to below 1")
+        segment: Any = given.get("segment", getattr(self, "_segment", None))
+        # Only our own separator runs a network over a song that is not cut.
+        if segment is None or (segment == math.inf and refined):
+            return
+        if not _is_number(segment) or not 0 < segment < math.inf:
+            raise SeparatorError(f"segment {_quoted(segment)} is not a number of seconds above 0")
+        if int((1 - overlap) * int(self._samplerate * segment)) < 1:
+            raise SeparatorError(
+                f"segment {_quoted(segment)} with overlap {_quoted(overlap)} moves by less than a sample; take a "
+                "longer segment"
+            )
 
     def _separator(self, samples: int) -> OneSeparator:
         """Ours around the same model, in today's settings; made anew when they change."""
@@ -212,3 +250,37 @@ class Separator(BASE):  # type: ignore[misc]
             "step": news.step,
         }
         self._callback({**(self._callback_arg or {}), **told})
+
+
+def _device(device: Any) -> Any:
+    """The device to compute on, checked; None stays, which is that of the wave."""
+    if device is None:
+        return None
+    try:
+        chosen = resolve_device("auto") if device == "auto" else torch.device(device)
+    except (RuntimeError, TypeError, ValueError):
+        raise SeparatorError(f"device {_quoted(device)} is not known: auto, cpu, cuda, cuda:N or mps") from None
+    if chosen.type in ("cpu", "cuda", "mps"):
+        resolve_device(str(chosen))
+        return device if device != "auto" else chosen
+    # demucs itself computes on every device that torch has
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, NotImplementedError, AssertionError):
+        raise SeparatorError(f"device {_quoted(device)} is not there; auto takes the best one that is") from None
+    return device
+
+
+def _is_count(value: Any) -> bool:
+    try:
+        return operator.index(value) >= 0
+    except TypeError:
+        return False
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real)
+
+
+def _quoted(value: Any) -> str:
+    return shortened(repr(value), 80)

@@ -29,19 +29,24 @@ def selected_of_families(files: Mapping[str, ScheduleFile], storage: str | None 
     """A method a family: for every stem of `files` (by path) the schedule with the highest gain in its search.
 
     Looks into `storage`, or into the SQLite databases that the files name; other servers are asked only where the user
-    names them, since a file may come from anywhere. Only studies of the same weights and metric count.
+    names them, since a file may come from anywhere. Only studies of the same weights and metric count. Where no other
+    family is found, a note says where it was looked for.
 
     Raises:
         StudyError: `storage` cannot be used.
     """
     found: dict[tuple[str, str], Entry] = {}
     for path, file in files.items():
+        places: dict[str, bool] = {}  # url → whether it holds another family
         for stem, entry in file.entries().items():
             url = storage or _local(entry.storage, path)
             if url is not None:
+                places.setdefault(url, False)
                 for other in _entries(url, stem, entry.metric, file.model.weights):
                     key = (str(other.family), stem)
                     found[key] = max(found.get(key, other), other, key=_gain)
+                    places[url] |= other.family != entry.family
+        _note_no_family(path, places)
     own = {(entry.study, entry.trial) for file in files.values() for entry in file.entries().values()}
     methods: dict[str, Method] = {}
     for (family, stem), entry in sorted(found.items()):
@@ -52,6 +57,16 @@ def selected_of_families(files: Mapping[str, ScheduleFile], storage: str | None 
             settings = {**there.settings, stem: Setting(entry.refinement(stem), entry.betas, origin)}
             methods[family] = replace(there, settings=settings)
     return list(methods.values())
+
+
+def _note_no_family(path: str, places: Mapping[str, bool]) -> None:
+    if places and not any(places.values()):
+        log.warning(
+            "%s: no study of another family, of the same stem, metric and weights, was found in %s, so no other family "
+            "is compared",
+            path,
+            ", ".join(map(shown, places)),
+        )
 
 
 def _gain(entry: Entry) -> float:

@@ -28,6 +28,9 @@ TOLERANCE = 0.01
 INAUDIBLE = 2.0**-24
 """A peak below one step of 24-bit audio, of which a note tells."""
 
+OF_OTHER_STEMS = frozenset(["si_sir"])
+"""Metrics that measure the other stems in an estimate: there is nothing to measure where none of them sounds."""
+
 log = logging.getLogger("schedopt")
 
 
@@ -39,15 +42,16 @@ class Evaluation:
     tracks: Mapping[str, Mapping[str, Mapping[str, float]]]
     silent: tuple[str, ...]
     unmatched: tuple[str, ...]
-    """What only one side holds, in words."""
+    """What only one side holds, and what lies beside tracks or in a track without being scored, in words."""
 
 
 def evaluate(reference: Path, estimate: Path, metrics: Sequence[str] = CORE) -> Evaluation:
     """Compare two folders of stems: of one track each, or of track folders with the same names.
 
     Stems that both sides hold are scored, whatever their names, at the sample rate of the reference's file. A stem that
-    is silent in the reference is left out and listed, and so is a track or stem that only one side holds. Memory holds
-    two stems at a time, or all where a metric needs them.
+    is silent in the reference is left out and listed, and so is a track or stem that only one side holds. Where stems
+    lie in `reference` itself it is one track, and tracks in sub-folders are listed as left out. Memory holds two stems
+    at a time, or all where a metric needs them.
 
     Raises:
         ConfigError: an unknown metric.
@@ -62,7 +66,7 @@ def evaluate(reference: Path, estimate: Path, metrics: Sequence[str] = CORE) -> 
         here, there = (stem_files(folder, _names([true, guess])) for folder in (true, guess))
         unmatched += [f"{name}: {line}" for line in _one_sided(here, there, true, guess)]
         if not here.keys() & there.keys():
-            raise DataError(f"{estimate}: holds no stem that {reference} holds too")
+            raise DataError(f"{shown(guess)}: holds no stem that {shown(true)} holds too{_hint(true, guess)}")
         stems = {stem: _Stem(paths) for stem, paths in here.items()}
         tracks[name] = {}
         for stem in here:
@@ -111,8 +115,11 @@ def _score_stem(
         length = x.shape[-1]
         whole = torch.stack([pad(other, (0, max(0, length - other.shape[-1])))[:, :length] for other in others])
     target, scores = list(references).index(stem), {}
+    alone = whole is not None and not any(other.any() for k, other in enumerate(whole) if k != target)
     for name in metrics:
         try:
+            if alone and name in OF_OTHER_STEMS:
+                raise DataError("no other stem sounds in the reference, so none can interfere")
             score = scorer(name, x, references=whole, target=target, sample_rate=rate, keep_transform=False)
         except DataError as error:
             log.warning("%s: no %s: %s", shown(references[stem].path), name, error)
@@ -153,14 +160,53 @@ def _over_tracks(
 def _pairs(reference: Path, estimate: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     """The track folders of both sides by name, and what only one side holds."""
     if is_track_folder(reference, _names([reference])):
-        return {reference.resolve().name: (reference, estimate)}, []
+        return {reference.resolve().name: (reference, estimate)}, _nested(reference, estimate)
     there, here = ({folder.name: folder for folder in _track_folders(root)} for root in (reference, estimate))
     if not there:
         raise DataError(f"{reference}: no stems here: files such as vocals.wav, or a folder of them for each track")
     pairs = {name: (folder, here[name]) for name, folder in there.items() if name in here}
     if not pairs:
         raise DataError(f"{estimate}: holds none of the tracks of {reference} ({', '.join(sorted(there)[:3])} …)")
-    return pairs, _one_sided(there, here, reference, estimate)
+    loose = [
+        f"{shown(path)} lies beside the tracks: {shown(reference)} holds a folder a track, so only stems in such "
+        "folders are scored"
+        for path in _audio_files(estimate)
+        if path.stem.lower() not in NO_STEMS
+    ]
+    return pairs, _one_sided(there, here, reference, estimate) + loose
+
+
+def _nested(reference: Path, estimate: Path) -> list[str]:
+    """The tracks in sub-folders of two folders that are compared as one track, in words."""
+    found = sorted(
+        {name for one, other in ((reference, estimate), (estimate, reference)) for name in _inside(one, other)}
+    )
+    return [f"{shown(name)}: stems lie in {shown(reference)} itself, which is scored as one track" for name in found]
+
+
+def _inside(folder: Path, other: Path) -> list[str]:
+    """Names of the sub-folders that are tracks: neither stems of `folder` nor the `other` side of the comparison."""
+    names, apart = _names([folder]), other.resolve()
+    stems = {path.parent for paths in stem_files(folder, names).values() for path in paths}
+    return [
+        entry.name
+        for entry in list_folder(folder)
+        if is_folder(entry)
+        and entry not in stems
+        and not apart.is_relative_to(entry.resolve())
+        and is_track_folder(entry, _names([entry]))
+    ]
+
+
+def _hint(reference: Path, estimate: Path) -> str:
+    """What to do where the stems of the reference lie in its root, and those of the estimate in folders."""
+    inside = _inside(estimate, reference)
+    if not inside:
+        return ""
+    return (
+        f", only folders such as {shown(inside[0])}: stems lie in {shown(reference)} itself, which is scored as one "
+        "track; move them into a folder a track, or compare one folder with one"
+    )
 
 
 def _track_folders(root: Path) -> list[Path]:
@@ -169,8 +215,12 @@ def _track_folders(root: Path) -> list[Path]:
 
 def _names(folders: Iterable[Path]) -> Mapping[str, str]:
     """What counts as the name of a stem, in lower case: known ones, and those of all audio files in `folders`."""
-    files = (entry for folder in folders for entry in list_folder(folder) if entry.suffix.lower() in SUFFIXES)
+    files = (entry for folder in folders for entry in _audio_files(folder))
     return {name: name for name in (*KNOWN_STEMS, *(entry.stem.lower() for entry in files)) if name not in NO_STEMS}
+
+
+def _audio_files(folder: Path) -> list[Path]:
+    return [entry for entry in list_folder(folder) if entry.suffix.lower() in SUFFIXES]
 
 
 def _one_sided(there: Iterable[str], here: Iterable[str], reference: Path, estimate: Path) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from schedopt.data import read_song
-from schedopt.errors import DataError
+from schedopt.errors import DataError, reason
 from schedopt.files.presets import open_schedule
 from schedopt.files.schedule_file import ScheduleFile, check_separator
 from schedopt.separators import Separator, load_separator
@@ -88,7 +88,8 @@ class SongSchedule:
             shifts: average every pass over so many seeded shifts; 0 for none.
 
         Raises:
-            DataError: the audio cannot be read, has another shape, or the model lacks one of `stems`.
+            DataError: the audio cannot be read, has another shape, holds NaN, infinite or complex samples, or the model
+                lacks one of `stems`.
         """
         separator, song = self.separator, self._song(audio)
         wanted = separator.stems if stems is None else tuple(stems)
@@ -107,7 +108,8 @@ class SongSchedule:
         Costs as many passes as `refine` of all stems; twice as many where the `estimates` of `refine` are not given.
 
         Raises:
-            DataError: the audio cannot be read or has another shape, or an estimate is missing.
+            DataError: the audio cannot be read, has another shape, holds NaN, infinite or complex samples, or an
+                estimate is missing.
         """
         entries = self.file.entries(self.separator.stems)
         return quality(self.separator, self._song(audio), estimates, entries)
@@ -116,11 +118,20 @@ class SongSchedule:
         """The song as (channels, samples)."""
         separator = self.separator
         if isinstance(audio, (str, Path)):
-            song = read_song(audio, separator.sample_rate, separator.channels)
-        else:
-            song = torch.as_tensor(audio, dtype=torch.float32, device="cpu")
+            return read_song(audio, separator.sample_rate, separator.channels)
+        try:
+            song = torch.as_tensor(audio, device="cpu")
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError(f"a song cannot be made of {type(audio).__name__}: {reason(error)}") from None
+        if song.is_complex():
+            raise DataError("the song holds complex samples; give real ones, such as those of its real part")
+        song = song.to(torch.float32)
         if song.ndim != 2 or len(song) != separator.channels or not song.numel():
             raise DataError(f"a song has the shape ({separator.channels}, samples), not {tuple(song.shape)}")
+        finite = song.isfinite().all(dim=0)
+        if not finite.all():
+            where = int(finite.int().argmin()) / separator.sample_rate
+            raise DataError(f"the song holds NaN or infinite samples, the first at {where:.6f} s")
         return song
 
 

@@ -120,3 +120,18 @@ def test_no_way_leads_from_a_ceiling_into_a_schedule_file(folder: Path, tmp_path
         assert call(["benchmark", str(path)]) == 1
         says = "needs the true stems" if method["kind"] == "oracle" else "schedules.vocals.betas"
         assert says in capsys.readouterr().err
+
+
+def test_a_note_where_no_other_family_is_found(folder: Path, capsys: Capture) -> None:
+    """Bass was searched in one family alone."""
+    schedule = folder / "cos.schedule.json"
+    assert call(["benchmark", str(schedule), "--against", "family", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert {method["name"] for method in json.loads(printed.out)["methods"]} == {"one pass", "cos"}
+    (line,) = [line for line in printed.err.splitlines() if "family" in line]
+    assert f"{schedule}: no study of another family" in line
+    assert f"was found in sqlite:///{folder}/studies.db" in line
+    # Two families that are both in the table are another family to each other.
+    lin, geo = (str(folder / f"{name}.schedule.json") for name in ("lin", "geo"))
+    assert call(["benchmark", lin, geo, "--against", "family", "--json"]) == 0
+    assert "no study of another family" not in capsys.readouterr().err

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from schedopt.cli import _show
-from schedopt.cli._paths import PATH
+from schedopt.cli._paths import PATH, WORD
 from schedopt.cli.study import SET
 from schedopt.config import load_config
 from schedopt.search.study import study_name
@@ -17,13 +17,19 @@ from schedopt.view.dashboard.server import dashboard as opened
 
 @click.command()
 @click.argument("study_file", metavar="[STUDY.toml]", required=False, type=PATH)
-@click.option("--storage", metavar="URL", help="The storage of the studies; with a study file: instead of its own.")
-@click.option("--study", metavar="NAME", help="One study of the storage.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; there is no login.")
+@click.option(
+    "--storage", type=WORD, metavar="URL", help="The storage of the studies; with a study file: instead of its own."
+)
+@click.option("--study", type=WORD, metavar="NAME", help="One study of the storage.")
+@click.option(
+    "--host", type=WORD, default="127.0.0.1", show_default=True, help="Address to listen on; there is no login."
+)
 @click.option(
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on; 0: any free one."
 )
-@click.option("--artifacts", metavar="FOLDER", help="Folder of the trials' audio; by default beside a SQLite database.")
+@click.option(
+    "--artifacts", type=WORD, metavar="FOLDER", help="Folder of the trials' audio; by default beside a SQLite database."
+)
 @SET
 def dashboard(
     study_file: Path | None,

@@ -68,7 +68,7 @@ def report(
     _show.show_notes()
     audio = Audio(seconds, trust_pickle)
     if output is not None:
-        check_writable(output)
+        check_writable(output, read=[] if file is None else [file])
     if file is None or study is not None:
         if file is not None or storage is None or study is None or overrides:
             raise click.UsageError("give a study file or a benchmark, or --storage URL and --study NAME")

@@ -15,7 +15,7 @@ from schedopt.cli._study_file import reference_text, study_schema
 from schedopt.config import StudyConfig, load_config
 from schedopt.errors import StudyError
 from schedopt.files.schedule_file import ScheduleFile, json_schema
-from schedopt.files.writing import check_writable, write_text
+from schedopt.files.writing import check_writable, json_text, write_text
 from schedopt.metrics import title
 from schedopt.search import export as exports
 from schedopt.search.estimate import Estimate, estimate
@@ -97,10 +97,11 @@ def run(
     written = exports.default_path(config) if exports.is_exportable(config) else None
     if written is not None:
         try:
-            check_writable(written)
+            check_writable(written, read=[study_file])
         except StudyError:
             open_storage(config.study.storage)  # what ails the storage, often the same, is named first
             raise
+        exports.check_is_own(written, config)
     with ProgressBars(0 if quiet else 1 if verbose else PLAIN_EVERY) as bars:
         summaries = run_study(config, trust_pickle=trust_pickle, trust_hub=trust_hub, progress=bars, dask=dask)
     if written is not None:
@@ -250,7 +251,7 @@ FORMATS: dict[str, Any] = {"json": exports.as_json, "csv": exports.as_csv}
 @click.command()
 @click.argument("study_file", metavar="[STUDY.toml]", required=False, type=PATH)
 @click.option("-o", "--output", type=PATH, help="File to write; default: stdout.")
-@_show.schema_option(json_schema, "schedule files")
+@click.option("--schema", is_flag=True, help="Write the JSON schema of schedule files, and nothing else.")
 @click.option("--format", "style", type=click.Choice(list(FORMATS)), default="json", show_default=True)
 @STORAGE
 @click.option("--study", type=WORD, metavar="NAME", help="This study of the --storage; no study file is needed.")
@@ -258,12 +259,20 @@ FORMATS: dict[str, Any] = {"json": exports.as_json, "csv": exports.as_csv}
 def export(
     study_file: Path | None,
     output: Path | None,
+    schema: bool,
     style: str,
     storage: str | None,
     study: str | None,
     overrides: tuple[str, ...],
 ) -> None:
     """Write the selected schedule of STUDY.toml's studies, or of NAME in a storage: a schedule file or a β table."""
+    if schema:
+        if output is None:
+            _show.print_json(json_schema())
+        else:
+            write_text(output, json_text(json_schema()))
+            click.echo(output)
+        return
     if study is None and study_file is not None:
         config = _config(study_file, overrides, storage=storage)
         found = exports.schedule_file(config, open_storage(config.study.storage, read_only=True))
@@ -271,6 +280,8 @@ def export(
         found = exports.schedule_file_of(open_storage(storage, read_only=True), storage, study)
     else:
         raise click.UsageError("give a study file, or --storage URL and --study NAME")
+    if output is not None:
+        check_writable(output, read=[] if study_file is None else [study_file])
     if output is None:
         click.echo(FORMATS[style](found), nl=False)
     else:

@@ -7,21 +7,35 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from schedopt.errors import StudyError, reason, shown
 
+DATABASE = b"SQLite format 3\0"
+"""What every SQLite database begins with."""
 
-def check_writable(path: Path) -> None:
+
+def check_writable(path: Path, *, read: Iterable[Path] = ()) -> None:
     """Make sure that `write_text` will work, before work whose result is to lie there; makes the folder.
 
+    Args:
+        read: files that the command reads, which its result must not replace.
+
     Raises:
-        StudyError: the file cannot be written.
+        StudyError: the file cannot be written, or is one of those.
     """
     with _new_file(path):
-        pass
+        if any(is_same(path, other) for other in read):
+            raise StudyError(f"{shown(path)}: this command reads it; name another file for the result")
+
+
+def is_same(path: Path, other: Path) -> bool:
+    """Whether two names are of one file that is there."""
+    with contextlib.suppress(OSError, ValueError):
+        return path.samefile(other)
+    return False
 
 
 def write_text(path: Path, text: str) -> None:
@@ -78,6 +92,8 @@ def _new_file(path: Path) -> Iterator[Path]:
     try:
         if path.exists() and not path.is_file():
             raise StudyError(f"{shown(path)}: is not a regular file; name another one")
+        if path.exists() and _begins(path) == DATABASE:
+            raise StudyError(f"{shown(path)}: is a database, which may hold studies; name another file")
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             path.lstat()  # a name that is too long or holds a NUL
@@ -89,3 +105,8 @@ def _new_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise StudyError(f"{shown(path)}: cannot be written: {reason(error)}") from None
+
+
+def _begins(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(DATABASE))

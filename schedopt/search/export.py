@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ from schedopt.files.schedule_file import (
     SearchScore,
     load_schedule_file,
 )
-from schedopt.files.writing import json_text
+from schedopt.files.writing import is_same, json_text
 from schedopt.outputs import OUTPUTS
 from schedopt.refinement import RefinementOptions
 from schedopt.rules import rule
@@ -34,6 +35,7 @@ from schedopt.search.dial import POINTS, dial_points, search_of
 from schedopt.search.study import study_name
 from schedopt.search.summary import selected_trial, weights_of
 from schedopt.search_options import criteria, dial
+from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown, sqlite_file
 from schedopt.types import CORE
 
@@ -166,6 +168,36 @@ def _scores(study: optuna.Study, trial: FrozenTrial) -> list[SearchScore]:
         SearchScore(baseline=baseline["value"], value=value, gain=attrs["gain"], excerpts=excerpts)
         for (baseline, attrs), value in zip(pairs, trial.values, strict=False)
     ]
+
+
+def check_is_own(path: Path, config: StudyConfig) -> None:
+    """Refuse a new study whose schedule would replace that of another one, in a database that is still there.
+
+    Raises:
+        StudyError: it would.
+    """
+    own = sqlite_file(config.study.storage)
+    try:
+        entries = load_schedule_file(path).schedules.values()
+    except ScheduleError:
+        return
+    for entry in entries:
+        other = sqlite_file(entry.storage) if entry.storage.startswith("sqlite:///") else None
+        if own is None or other is None or not other.is_file() or is_same(own, other):
+            continue
+        if own.is_file() and entry.study in _names(config.study.storage):
+            continue  # a copy of that study goes on
+        raise StudyError(
+            f"{path}: holds the schedule of study {entry.study} in {entry.storage}; give this study another name"
+            " (study.name), or move that file away"
+        )
+
+
+def _names(url: str) -> list[str]:
+    """The studies in a storage; none where it cannot be read, which is said elsewhere."""
+    with contextlib.suppress(StudyError):
+        return list(optuna.get_all_study_names(open_storage(url, read_only=True)))
+    return []
 
 
 def with_known_scores(file: ScheduleFile, path: Path) -> ScheduleFile:

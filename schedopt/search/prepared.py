@@ -10,7 +10,9 @@ from pathlib import Path
 from schedopt.config import StoreSection, StudyConfig
 from schedopt.data import Split, check_source, cut_excerpts, load_tracks, plan_stems, stems_of
 from schedopt.disk import DiskStore, default_folder
+from schedopt.errors import ConfigError
 from schedopt.evaluation import Evaluator
+from schedopt.files.explain import nearest
 from schedopt.refinement import Refinement
 from schedopt.search.audio import AudioKeeper
 from schedopt.search.objective import Objective, OnExcerpt
@@ -46,6 +48,7 @@ class PreparedSearch:
 
         Raises:
             SeparatorError, DataError: the model or the tracks cannot be used.
+            ConfigError: a gain of a stem that the tracks do not have.
         """
         data = config.data
         if excerpts is None:
@@ -65,6 +68,13 @@ class PreparedSearch:
             excerpts = cut_excerpts(
                 tracks, data.excerpt, data.excerpts_per_track, stems=needed, optional=optional, workers=workers
             )
+        offered = sorted({stem for excerpt in excerpts for stem in excerpt.stems})
+        for stem in data.gains:
+            if stem not in offered:
+                raise ConfigError(
+                    f"data.gains.{stem}: {data.source} has no stem {stem!r} here{nearest(stem, offered)}; it has"
+                    f" {', '.join(offered)}"
+                )
         return cls(config, separator, excerpts, make_store(config.store))
 
     def objective(self, target: str, on_excerpt: OnExcerpt | None = None, *, note: bool = True) -> Objective:

@@ -20,7 +20,7 @@ from schedopt.search.candidates import Candidates, fresh
 from schedopt.search.hub import hub_class
 from schedopt.search.predicted import PredictedStudy
 from schedopt.search.prefix_gp import PrefixGP, PrefixGPSampler
-from schedopt.search.space import STEPS, grid_values
+from schedopt.search.space import STEPS, distributions, grid_values
 from schedopt.search_options import searches_steps
 
 MOST_POINTS = 10**5
@@ -170,6 +170,7 @@ def make_sampler(config: StudyConfig, *, trust_hub: bool = False) -> StudySample
         return StudySampler(lambda seed: PrefixGPSampler(model, seed), seed, model, search.stop)
     is_from_hub = name.startswith(HUB)
     found = hub_class(name, trusted=trust_hub) if is_from_hub else class_of("sampler", name)
+    _check_grid(config)
     defaults: dict[str, Any] = {"warn_independent_sampling": False}
     if name == "grid":
         defaults["search_space"] = _grid(config)
@@ -197,6 +198,17 @@ def model_of(config: StudyConfig) -> PrefixGP:
     chained = refinement.rule in ("remix", "unmix") and not differs
     candidates = Candidates(config.family(), config.schedule.resolution)
     return PrefixGP(candidates, chained=chained, choose_steps=refinement.choose_steps)
+
+
+def _check_grid(config: StudyConfig) -> None:
+    """Refuse a grid of one's own in `sampler_options` that is not over the parameters of the study."""
+    own = config.search.sampler_options.get("search_space")
+    space = list(distributions(config.family(), config.schedule.resolution))
+    if config.search.sampler in ("grid", "GridSampler") and isinstance(own, dict) and not set(own) >= set(space):
+        raise ConfigError(
+            f"search.sampler_options.search_space: it is to have values of {', '.join(space)}; it has"
+            f" {', '.join(own) or 'none'}"
+        )
 
 
 def _grid(config: StudyConfig) -> dict[str, list[float]]:

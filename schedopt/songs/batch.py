@@ -26,6 +26,7 @@ from schedopt.data import SUFFIXES, check_file, open_audio
 from schedopt.errors import DataError, SchedoptError, reason, shown
 from schedopt.files.schedule_file import Entry
 from schedopt.files.scratch import scratch_folder
+from schedopt.files.writing import is_same
 from schedopt.separators import Separator
 from schedopt.songs.at_once import end_if_cancelled, in_threads
 from schedopt.songs.naming import BY_FOLDER, Template, inside, model_folder, telling_apart
@@ -105,7 +106,8 @@ def find_songs(paths: Sequence[Path]) -> list[Path]:
 
 def _in_folder(folder: Path) -> list[Path]:
     named = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
-    return [path for path in named if path.is_file()]
+    # A link that leads nowhere is a song that cannot be read, which is said when its turn comes.
+    return [path for path in named if os.path.isfile(path) or not os.path.exists(path)]
 
 
 def separate_songs(
@@ -133,7 +135,7 @@ def separate_songs(
     if options.two_stems is not None and options.two_stems not in separator.stems:
         raise DataError(f"{separator.name} has no stem {options.two_stems!r}, only {', '.join(separator.stems)}")
     taken: dict[Path, Path] = {}
-    planned = (_planned(song, separator, options, taken, on_position) for song in songs)
+    planned = (_planned(song, separator, options, taken, songs, on_position) for song in songs)
     if jobs > 1:
         yield from in_threads([functools.partial(_result, one) for one in planned], jobs)
     else:
@@ -141,10 +143,15 @@ def separate_songs(
 
 
 def _planned(
-    song: Path, separator: Separator, options: Options, taken: dict[Path, Path], on_position: OnPosition | None
+    song: Path,
+    separator: Separator,
+    options: Options,
+    taken: dict[Path, Path],
+    songs: Sequence[Path],
+    on_position: OnPosition | None,
 ) -> _Job | Result:
     try:
-        return _Job(song, separator, options, taken, on_position)
+        return _Job(song, separator, options, taken, songs, on_position)
     except (SchedoptError, OSError) as error:
         return _failed(song, error)
 
@@ -172,6 +179,7 @@ class _Job:
         separator: Separator,
         options: Options,
         taken: dict[Path, Path],
+        songs: Sequence[Path],
         on_position: OnPosition | None,
     ) -> None:
         self.song = song
@@ -187,6 +195,12 @@ class _Job:
                 raise DataError(
                     f"{shown(song)}: its stems would go to the files of {shown(other)}; {telling_apart(song, other)}"
                 )
+            for one in songs:
+                if is_same(file, one):
+                    raise DataError(
+                        f"{shown(song)}: one of its stems would replace the song {shown(one)}; name another folder"
+                        " (-o), or other files (--filename)"
+                    )
 
     def run(self) -> Result:
         files = list(self.files.values())

@@ -168,6 +168,10 @@ def _opened(url: URL, engine_kwargs: Mapping[str, Any], *, skip_table_creation: 
         text = one_line(error, url)
         if skip_table_creation and ("no such table" in text or ("does not exist" in text and "relation" in text)):
             raise StudyError(f"{shown(url)}: this database holds no studies") from None
+        if skip_table_creation and "readonly database" in text:
+            raise StudyError(
+                f"{shown(url)}: this database is not complete, since what made it was ended; schedopt run completes it"
+            ) from None
         raise StudyError(f"{shown(url)}: the storage cannot be opened: {text}") from None
 
 

@@ -203,6 +203,9 @@ class _Worker:
                     trial.set_user_attr(name, value)
                 # While others wait, so that no two workers score the same schedule.
                 getattr(self.objective, "propose", lambda _: None)(trial)
+            except Exception as error:
+                self._note_failure(trial, error)
+                raise
             finally:
                 leave()
             try:
@@ -216,13 +219,19 @@ class _Worker:
                     # A query that was cut off may raise an error of its own on the way out.
                     self._put_back(trial)
                     raise KeyboardInterrupt from None
-                if isinstance(error, (optuna.TrialPruned, UpdateFinishedTrialError, *STORAGE_FAULTS)):
-                    raise
-                log.debug("trial %d failed", trial.number, exc_info=True)
-                trial.set_user_attr("failure", " ".join(f"{type(error).__name__}: {error}".split())[:500])
+                self._note_failure(trial, error)
                 raise
 
         return guarded
+
+    def _note_failure(self, trial: optuna.Trial, error: Exception) -> None:
+        """Keep why a trial failed, unless it is no failure of its own."""
+        if was_interrupt(error) or isinstance(
+            error, (optuna.TrialPruned, UpdateFinishedTrialError, *STORAGE_FAULTS)
+        ):
+            return
+        log.debug("trial %d failed", trial.number, exc_info=True)
+        trial.set_user_attr("failure", " ".join(f"{type(error).__name__}: {error}".split())[:500])
 
     def _first_heartbeat(self, trial: optuna.Trial) -> None:
         """Optuna's thread writes it too, but at a time of its own; a trial without one is never seen to be silent."""

@@ -7,7 +7,7 @@
 | 4 | `test_audio_in`, `test_scoring` |
 | 5, 40 | `test_scoring` |
 | 6, 7, 8 | `test_audio_in` |
-| 9, 10, 12, 24 | `test_results`; 24 also `tests/files/test_scratch` |
+| 9, 10, 12, 24 | `test_results`, `test_replaced`; 24 also `tests/files/test_scratch` |
 | 11, 25 | `test_terminal` |
 | 13 | `test_storages` (foreign), `test_edited` (edited) |
 | 14, 18, 19, 27, 30, 32 | `test_storages`; 32 also `tests/storage/test_postgresql` |

@@ -193,6 +193,13 @@ class StoreSection(Section):
     )
     artifacts: str = Field("", description="folder of that audio; by default beside a SQLite database, else none")
 
+    @field_validator("folder", "artifacts")
+    @classmethod
+    def _no_nul(cls, value: str) -> str:
+        if "\0" in value:
+            raise ValueError("it holds a NUL character, which no folder's name does")
+        return value
+
 
 class StudyConfig(Section):
     """One study file. Sections and keys are those of the TOML file."""
@@ -264,6 +271,8 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> StudyConfig:
 def make_config(document: Mapping[str, Any], where: str = "config", folder: Path | None = None) -> StudyConfig:
     """A checked config from nested dictionaries; `where` is named in errors, `folder` anchors relative paths.
 
+    Numbers may be Python's, or scalars of numpy and torch; lists may be their arrays.
+
     Raises:
         ConfigError: as `load_config`.
 
@@ -273,13 +282,22 @@ def make_config(document: Mapping[str, Any], where: str = "config", folder: Path
     schedopt.errors.ConfigError: config: unknown key study.trails (did you mean trials?); known: name, storage, ...
     """
     try:
-        config = StudyConfig.model_validate(document)
+        config = StudyConfig.model_validate(_plain(document))
     except ValidationError as error:
         raise ConfigError(explain(error, where, StudyConfig)) from None
     try:
         return config if folder is None else _anchored(config, folder)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{where}: it names a path that cannot be: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """Scalars and arrays of numpy and torch as Python's own numbers and lists: strict checks know no others."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
+    return value.tolist() if hasattr(value, "dtype") and hasattr(value, "tolist") else value
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

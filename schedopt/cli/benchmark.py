@@ -85,7 +85,7 @@ def _gains(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ..
 @click.option(
     "--ceilings", is_flag=True, help="Also the oracle and the greedy search (10 N passes), which need the stems."
 )
-@click.option("--point", metavar="NAME", help="Of files with points (clean, balanced, full): only this one.")
+@click.option("--point", type=WORD, metavar="NAME", help="Of files with points (clean, balanced, full): only this one.")
 @click.option("--tracks", type=click.IntRange(min=1), help="At most so many held-out tracks; default: all.")
 @click.option("--excerpt", type=Number(min=0.1, max=600), help="Seconds of an excerpt; default: whole tracks.")
 @click.option("--per-track", type=click.IntRange(1, 1000), help="Excerpts a track; default: the search's.")
@@ -101,7 +101,7 @@ def _gains(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ..
     type=WORD,
     help="The model, where it is called otherwise than in the search; the weights must be the same.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto | cpu | cuda | cuda:N | mps.")
+@click.option("--device", type=WORD, default="auto", show_default=True, help="auto | cpu | cuda | cuda:N | mps.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the bootstrap.")
 @figures
 @click.option("--write", is_flag=True, help="Note each schedule's held-out gain with its interval in its FILE.")
@@ -157,7 +157,9 @@ def benchmark(
         seed=seed,
     )
     loaded = {path: open_schedule(path, point) for path in files}
-    for wanted in (*([] if output is None else [output]), *(map(Path, files) if write else ())):
+    if output is not None:
+        check_writable(output, read=map(Path, files))
+    for wanted in map(Path, files) if write else ():
         check_writable(wanted)
     result = document(run_benchmark(loaded, options, _count("excerpt")))
     file = read_benchmark(result)
@@ -217,7 +219,7 @@ def _print_benchmark(file: BenchmarkFile) -> None:
 
 @click.command()
 @click.argument("study_file", metavar="STUDY.toml", type=PATH)
-@click.option("--stem", default="vocals", show_default=True, help="The stem whose weight is varied.")
+@click.option("--stem", type=WORD, default="vocals", show_default=True, help="The stem whose weight is varied.")
 @click.option("--gains", default="0.25,0.5,1,2,4", show_default=True, callback=_gains, help="Its weights.")
 @click.option("--split", type=click.Choice(["search", "held-out"]), default="search", show_default=True)
 @click.option(
@@ -246,7 +248,7 @@ def sweep(
     _show.show_notes()
     config = load_config(study_file, overrides)
     if output is not None:
-        check_writable(output)
+        check_writable(output, read=[study_file])
     done = run_sweep(config, stem, gains, split=split, trust_pickle=trust_pickle, on_excerpt=_count("excerpt"))
     try:
         if output is not None:

@@ -182,7 +182,7 @@ def check_is_own(path: Path, config: StudyConfig) -> None:
     except ScheduleError:
         return
     for entry in entries:
-        other = sqlite_file(entry.storage) if entry.storage.startswith("sqlite:///") else None
+        other = sqlite_file(entry.storage) if entry.storage and entry.storage.startswith("sqlite:///") else None
         if own is None or other is None or not other.is_file() or is_same(own, other):
             continue
         if own.is_file() and entry.study in _names(config.study.storage):

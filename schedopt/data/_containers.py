@@ -7,14 +7,13 @@ MP3 (LAME), NIST SPHERE, SoX. Formats of pages and frames promise nothing: see `
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
-from schedopt.data._ends import after_id3, xing_offset
+from schedopt.data._ends import Untagged, xing_offset
 
 FROM_UNKNOWN = 0x7FFF_0000
 """From here on a 32-bit size is the mark of a program that wrote to a pipe and did not know the length."""
@@ -70,21 +69,29 @@ NOTHING = (0, 0)
 def share_there(path: Path) -> float:
     """The part of the bytes that a container promises and that is there; 1 where it promises none.
 
+    Tags of ID3v2 in front, which decoders pass over, do not count.
+
     A few bytes less count as all: up to 4096 or 1 % of the samples, whichever is less.
 
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
-        there = os.fstat(file.fileno()).st_size
-        head = file.read(64)
-        file.seek(0)
-        position, promised = _reader(head)(file)
-    missing = position + promised - there
-    return 1.0 if missing <= max(16, min(4096, promised // 100)) else max(0, there - position) / promised
+    with path.open("rb") as opened:
+        file = Untagged(opened)
+        position, promised = promise_of(file)
+    missing = position + promised - file.size
+    return 1.0 if missing <= max(16, min(4096, promised // 100)) else max(0, file.size - position) / promised
 
 
-def _reader(head: bytes) -> Callable[[BinaryIO], Promise]:
+def promise_of(file: Untagged) -> Promise:
+    """What the container of `file` promises."""
+    file.seek(0)
+    head = file.read(64)
+    file.seek(0)
+    return _reader(head)(file)
+
+
+def _reader(head: bytes) -> Callable[[Untagged], Promise]:
     """The function that reads the promise of a container that begins with `head`."""
     magic, kind = head[:4], head[8:12]
     if magic in (b".snd", b"dns."):
@@ -106,7 +113,7 @@ def _reader(head: bytes) -> Callable[[BinaryIO], Promise]:
     return _boxes if head[4:8] in MP4_BOXES else _xing
 
 
-def _au(file: BinaryIO, order: Literal["little", "big"]) -> Promise:
+def _au(file: Untagged, order: Literal["little", "big"]) -> Promise:
     file.seek(4)
     position, size = (int.from_bytes(file.read(4), order) for _ in range(2))
     return position, _known(size, 4)
@@ -117,7 +124,7 @@ def _sox(head: bytes, order: Literal["little", "big"]) -> Promise:
     return 4 + int.from_bytes(head[4:8], order), 4 * _known(int.from_bytes(head[8:16], order), 8)
 
 
-def _nist(file: BinaryIO) -> Promise:
+def _nist(file: Untagged) -> Promise:
     text = file.read(4096)
     found = {name: int(value) for name, value in re.findall(rb"^(\w+) -i (\d+)\s", text, re.MULTILINE)}
     lines = text.split(b"\n")
@@ -128,7 +135,7 @@ def _nist(file: BinaryIO) -> Promise:
     return int(lines[1]), count * channels * size
 
 
-def _asf(file: BinaryIO) -> Promise:
+def _asf(file: Untagged) -> Promise:
     """The size of the whole file; a broadcast does not know it."""
     header = file.read(65_536)
     place = header.find(ASF_FILE)
@@ -156,25 +163,35 @@ def _element_size(head: bytes, place: int) -> tuple[int, int]:
     return place + count, value & ((1 << 7 * count) - 1)
 
 
-def _boxes(file: BinaryIO) -> Promise:
+def _boxes(file: Untagged) -> Promise:
     """The end of the last box: a recorder writes fragments, of which some may be missing."""
-    there, end = os.fstat(file.fileno()).st_size, 0
-    while end < there:
-        file.seek(end)
+    end = 0
+    for _, place, size in boxes(file):
+        if not size:
+            return NOTHING
+        end = place + size
+    return 0, end
+
+
+def boxes(file: Untagged) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes of a file of MP4: name, position, and size, which is 0 where the row of boxes ends too early."""
+    place = 0
+    while place < file.size:
+        file.seek(place)
         head = file.read(16)
         size = int.from_bytes(head[:4], "big")
         if size == 1:
             size = int.from_bytes(head[8:16], "big")
         if size < 8 or not head[4:8].isalnum():  # to the end of the file; or a foreign tag
-            return NOTHING
-        end += size
-    return 0, end
+            size = 0
+        yield head[4:8], place, size
+        if not size:
+            return
+        place += size
 
 
-def _xing(file: BinaryIO) -> Promise:
+def _xing(file: Untagged) -> Promise:
     """Of an MP3 the bytes that its first frame counts: flags, frames where bit 0 says so, bytes where bit 1 does."""
-    begin = after_id3(file)
-    file.seek(begin)
     frame = file.read(64)
     offset = xing_offset(frame)
     if offset is None or frame[offset : offset + 4] not in (b"Xing", b"Info"):
@@ -183,10 +200,10 @@ def _xing(file: BinaryIO) -> Promise:
     if not flags & 2:
         return NOTHING
     place = offset + 8 + 4 * (flags & 1)
-    return begin, _known(int.from_bytes(frame[place : place + 4], "big"), 4)
+    return 0, _known(int.from_bytes(frame[place : place + 4], "big"), 4)
 
 
-def _data_chunk(file: BinaryIO, chunks: Chunks) -> Promise:
+def _data_chunk(file: Untagged, chunks: Chunks) -> Promise:
     long_size = 0
     file.seek(chunks.first)
     name_bytes = len(chunks.data)

@@ -29,6 +29,42 @@ MPEG_RATES = {  # kbit/s: by (version 1, layer)
 AC3_RATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 
 
+def after_id3(file: BinaryIO, place: int = 0) -> int:
+    """Where the tags of ID3v2 that stand at `place` end; `place` itself where there is none."""
+    while True:
+        file.seek(place)
+        head = file.read(10)
+        if head[:3] != b"ID3" or len(head) < 10:
+            return place
+        size = 0
+        for byte in head[6:]:
+            size = size << 7 | byte & 127
+        place += 10 + size + (10 if head[5] & 16 else 0)  # a footer repeats the header
+
+
+class Untagged:
+    """A file as it is without tags of ID3v2 in front: positions count from their end, `begin`. Read from there on."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.begin = after_id3(file)
+        self.size = max(0, os.fstat(file.fileno()).st_size - self.begin)
+        self.seek(0)
+
+    def seek(self, place: int) -> None:
+        self._file.seek(self.begin + place)
+
+    def tell(self) -> int:
+        return self._file.tell() - self.begin
+
+    def read(self, count: int) -> bytes:
+        return self._file.read(count)
+
+    def after_tag(self, place: int) -> int:
+        """Where tags of ID3v2 that stand at `place` end; see `after_id3`."""
+        return after_id3(self._file, self.begin + place) - self.begin
+
+
 @dataclass(frozen=True)
 class End:
     """How a file ends: `what` is incomplete, or missing; `is_cut` where no writer leaves a file so."""
@@ -43,22 +79,22 @@ def end_of(path: Path) -> End | None:
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with path.open("rb") as opened:
+        file = Untagged(opened)
         head = file.read(20)
         if head.startswith(b"OggS"):
             return _ogg(file)
         if head.startswith(b"Creative Voice File\x1a"):
             return _voc(file)
-        size = os.fstat(file.fileno()).st_size
-        if _is_transport(file, size):
-            return End("its last packet is incomplete", False) if size % 188 else None
-        file.seek(max(0, size - TAIL))
+        if _is_transport(file):
+            return End("its last packet is incomplete", False) if file.size % 188 else None
+        file.seek(max(0, file.size - TAIL))
         return _frames(file.read(TAIL))
 
 
-def _ogg(file: BinaryIO) -> End | None:
+def _ogg(file: Untagged) -> End | None:
     """Pages, of one stream or several, one after the other or mixed; each stream ends with a page that says so."""
-    there, place = os.fstat(file.fileno()).st_size, 0
+    there, place = file.size, 0
     still_open: set[bytes] = set()
     while place < there:
         file.seek(place)
@@ -80,7 +116,7 @@ def _ogg(file: BinaryIO) -> End | None:
     return End("its last page is not marked as the last", False) if still_open else None
 
 
-def _next_page(file: BinaryIO, place: int) -> int | None:
+def _next_page(file: Untagged, place: int) -> int | None:
     file.seek(place)
     before = b""
     while piece := file.read(TAIL):
@@ -91,9 +127,9 @@ def _next_page(file: BinaryIO, place: int) -> int | None:
     return None
 
 
-def _voc(file: BinaryIO) -> End | None:
+def _voc(file: Untagged) -> End | None:
     """Blocks: a kind, a size of three bytes, the content; the last is a kind 0 alone."""
-    there = os.fstat(file.fileno()).st_size
+    there = file.size
     file.seek(20)
     place = int.from_bytes(file.read(2), "little")
     while place < there:
@@ -107,10 +143,10 @@ def _voc(file: BinaryIO) -> End | None:
     return End("its last block is missing", False)
 
 
-def _is_transport(file: BinaryIO, size: int) -> bool:
+def _is_transport(file: Untagged) -> bool:
     file.seek(0)
     start = file.read(3 * 188)
-    return size > 10 * 188 and all(start[place : place + 1] == b"G" for place in (0, 188, 376))
+    return file.size > 10 * 188 and all(start[place : place + 1] == b"G" for place in (0, 188, 376))
 
 
 def _frames(tail: bytes) -> End | None:
@@ -185,24 +221,22 @@ SYNCS: tuple[tuple[bytes, Callable[[bytes], int | None]], ...] = (
 """The bytes with which a frame begins, and its length in bytes by its header."""
 
 
-def after_id3(file: BinaryIO) -> int:
-    """Where an MP3's frames begin: after a tag of ID3v2."""
-    file.seek(0)
-    head = file.read(10)
-    if head[:3] != b"ID3" or len(head) < 10:
-        return 0
-    size = 0
-    for byte in head[6:]:
-        size = size << 7 | byte & 127
-    return 10 + size
-
-
 def xing_offset(frame: bytes) -> int | None:
     """Where a frame of MPEG audio of layer 3 would have a Xing header; None where it is no such frame."""
     if _mpeg(frame) is None or frame[1] >> 1 & 3 != 1:
         return None
     is_first, is_mono = frame[1] >> 3 & 3 == 3, frame[3] >> 6 == 3
     return 4 + {(True, False): 32, (True, True): 17, (False, False): 17, (False, True): 9}[is_first, is_mono]
+
+
+def is_tagged(path: Path) -> bool:
+    """Whether a tag of ID3v2 stands in front.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return after_id3(file) > 0
 
 
 def is_mpeg(path: Path) -> bool:
@@ -212,5 +246,4 @@ def is_mpeg(path: Path) -> bool:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        file.seek(after_id3(file))
-        return _mpeg(file.read(4)) is not None
+        return _mpeg(Untagged(file).read(4)) is not None

@@ -97,7 +97,8 @@ class Audio:
         else:
             rates = self.frames.sample_rate, self.sample_rate
             piece = read_resampled(self._read_frames, *rates, self.frames.length, first, count)
-        return np.ascontiguousarray(np.broadcast_to(piece.T, (self.channels, count)))  # mono: the same on both channels
+        both = np.broadcast_to(piece.T, (self.channels, count))  # mono: the same on both channels
+        return np.require(both, requirements=["C", "W"])  # a copy, unless it can be written to; PyTorch wants that
 
     def _read_frames(self, first: int, count: int) -> FloatArray:
         """Frames as they are stored, complete and finite: (frames, one or `channels`)."""

@@ -26,7 +26,8 @@ import numpy.typing as npt
 import soundfile
 
 from schedopt.data._containers import share_there
-from schedopt.data._ends import end_of, is_mpeg
+from schedopt.data._ends import end_of, is_mpeg, is_tagged
+from schedopt.data._rest import read_up_to, rest_of
 from schedopt.errors import DataError, reason, shown
 
 log = logging.getLogger("schedopt")
@@ -146,15 +147,21 @@ def open_frames(path: Path, stream: int = 0, folder: Path | None = None) -> Fram
     decoder = shutil.which("ffmpeg") is not None and is_mpeg(path)
     found, why = (None, "") if decoder else _in_place(path)
     _check_whole(path, found)
-    if found is not None and found.length <= LONGEST and _ends(found):
+    read_to = None if found is None or found.length > LONGEST else read_up_to(path, found.length)
+    rest = rest_of(path, read_to)
+    if rest is not None:
+        log.warning("%s holds more after its end, which is not read: %s", shown(path), rest.what)
+    in_order = found is not None and rest is not None and rest.misleads
+    if found is not None and read_to is not None and not in_order:
         return found
-    return _decoded(path, stream, found, why, folder)
+    return _decoded(path, stream, found, why, folder, by_ffmpeg=not in_order)
 
 
 def _check_whole(path: Path, found: FileFrames | None) -> None:
     """Refuse a file that ends before its container says, or within a page; `found` is what libsndfile knows of it."""
     share = share_there(path)
-    if share < 1 and found is not None and 0 < found.length <= LONGEST:
+    # With a tag in front libsndfile's length is not that of what is there.
+    if share < 1 and found is not None and 0 < found.length <= LONGEST and not is_tagged(path):
         ends = found.length / found.sample_rate
         raise DataError(cut_short(path, ends, ends / share))
     if share < 1:
@@ -220,18 +227,12 @@ def _promised_frames(file: Any) -> int:
     return max((int(one or other) for one, other in counts), default=0)
 
 
-def _ends(frames: Frames) -> bool:
-    """Whether the last frame can be read: of a FLAC file that was cut short, or whose header is wrong, it cannot."""
-    try:
-        return len(frames.read(frames.length - 1, 1)) == 1
-    except DataError:
-        return False
-
-
-def _decoded(path: Path, stream: int, known: FileFrames | None, why: str, folder: Path | None) -> DecodedFrames:
+def _decoded(
+    path: Path, stream: int, known: FileFrames | None, why: str, folder: Path | None, *, by_ffmpeg: bool
+) -> DecodedFrames:
     """The file decoded by ffmpeg, or by libsndfile (which `known` says that it can) where there is no ffmpeg."""
     with contextlib.ExitStack() as stack:
-        source = _source(stack, path, stream, known, why)
+        source = _source(stack, path, stream, known, why, by_ffmpeg=by_ffmpeg)
         frames = DecodedFrames(path, source.sample_rate, _stored(path, source, folder))
     seconds, promised = frames.length / frames.sample_rate, _promised_seconds(path, stream)
     # Codecs pad, and containers count with or without it: less than a quarter of a second says nothing.
@@ -242,8 +243,10 @@ def _decoded(path: Path, stream: int, known: FileFrames | None, why: str, folder
     return frames
 
 
-def _source(stack: contextlib.ExitStack, path: Path, stream: int, known: FileFrames | None, why: str) -> Stream:
-    if shutil.which("ffmpeg") is not None:
+def _source(
+    stack: contextlib.ExitStack, path: Path, stream: int, known: FileFrames | None, why: str, *, by_ffmpeg: bool
+) -> Stream:
+    if by_ffmpeg and shutil.which("ffmpeg") is not None:
         try:
             return stack.enter_context(_by_ffmpeg(path, stream, why))
         except DataError:

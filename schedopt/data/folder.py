@@ -15,7 +15,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from schedopt.data.decoding import SUFFIXES
+from schedopt.data.decoding import SUFFIXES, check_file
 from schedopt.data.splits import Split, check_disjoint, log, searched, split_by_name
 from schedopt.data.stems import KNOWN_STEMS, StemSums, add_up, in_order
 from schedopt.data.tracks import StemFile, StemTrack
@@ -131,12 +131,19 @@ def _stem_paths(folder: Path, names: Names) -> dict[str, list[Path]]:
         if len(paths) > 1:
             raise DataError(_twice(folder, stem, paths[0], paths[1]))
     for entry in entries:
+        _check_link(entry, names)
         if parts := _parts_in(entry, names):
             stem = names[entry.name.lower()]
             if stem in found:
                 raise DataError(_twice(folder, stem, found[stem][0], entry))
             found[stem] = parts
     return found
+
+
+def _check_link(entry: Path, names: Names) -> None:
+    """Refuse a link that is named as a stem's folder is and leads nowhere: the stem would be missing unnoticed."""
+    if entry.name.lower() in names and entry.is_symlink() and not os.path.exists(entry):
+        check_file(entry)
 
 
 def _twice(folder: Path, stem: str, one: Path, other: Path) -> str:

@@ -38,6 +38,16 @@ def test_every_sample_format_is_read_without_a_note(
     assert not caplog.records
 
 
+@pytest.mark.parametrize(("samples", "stored", "channels"), [(1, 2, 2), (1, 1, 2), (1, 2, 1), (100, 1, 1), (100, 2, 1)])
+def test_what_is_read_can_be_written_to(tmp_path: Path, samples: int, stored: int, channels: int) -> None:
+    """PyTorch warns of an array that cannot, once a process."""
+    path = write(tmp_path / "one.wav", tone(1.0, 440)[:samples, :stored])
+    read = open_audio(path, channels=channels).read_samples(0, samples)
+    assert read.shape == (channels, samples)
+    assert read.flags.writeable
+    assert read.flags.c_contiguous
+
+
 def test_samples_above_full_scale_are_kept(tmp_path: Path) -> None:
     path = write(tmp_path / "loud.wav", tone(0.1, 440, level=3.0), subtype="FLOAT")
     assert read_audio(path).abs().max() > 2.9

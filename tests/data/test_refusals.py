@@ -104,6 +104,13 @@ def test_a_spoiled_stem_is_refused(tmp_path: Path, fault: str) -> None:
     assert str(tmp_path / "search" / "song") in message
 
 
+def test_a_link_in_place_of_a_stems_folder_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    """MoisesDB's layout; without the link's stem the track would be another mixture."""
+    track = write_track(tmp_path / "search" / "song")
+    (track / "guitar").symlink_to(tmp_path / "gone")
+    assert "guitar cannot be read: no such file" in refusal(f"folder:{tmp_path}")
+
+
 def test_a_spoiled_track_of_the_other_side_does_not_matter(tmp_path: Path) -> None:
     write_track(tmp_path / "search" / "good")
     (write_track(tmp_path / "held-out" / "bad") / "bass.wav").unlink()

@@ -354,6 +354,25 @@ def test_odd_names_of_tracks_and_songs_are_read(tmp_path: Path) -> None:
     assert len(cut_excerpts(load_tracks(f"folder:{tmp_path}", "search"), 0.5)) == 6
 
 
+def test_links_in_a_folder_that_lead_nowhere_are_songs_that_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    write(folder / "a.wav", tone(0.5, 440))
+    (folder / "b.wav").symlink_to("/gone/b.wav")
+    (folder / "loop.flac").symlink_to("loop.flac")
+    (folder / "album.wav").mkdir()
+    (folder / "notes.txt").symlink_to("/gone/notes.txt")
+    save_safetensors(tiny_hdemucs(), tmp_path / "tiny.safetensors")
+    options = ["-n", str(tmp_path / "tiny.safetensors"), "-d", "cpu", "-o", str(tmp_path / "out")]
+    assert call(["separate", str(folder), *options]) == 1
+    said = capsys.readouterr().err
+    assert "2 of 3 songs could not be separated" in said
+    assert f"{folder / 'b.wav'} cannot be read: no such file" in said
+    assert f"{folder / 'loop.flac'} cannot be read: too many" in said
+    assert sorted(path.name for path in (tmp_path / "out" / "tiny").iterdir()) == ["a"]
+
+
 def test_separate_mixes_down_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, six = surround(tmp_path)
     stereo = six[:, :2] + np.sqrt(0.5) * (six[:, 2:3] + six[:, 4:])

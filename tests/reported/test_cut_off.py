@@ -112,6 +112,24 @@ def test_cuts_of_rare_containers(kind: str, song: Path, tmp_path: Path, caplog: 
     check_refused(path, caplog)
 
 
+TAG = b"ID3\x03\0\0\0\0\x10\0" + bytes(2048)
+FOOTED = b"ID3\x04\0\x10\0\0\x10\0" + bytes(2048) + b"3DI\x04\0\x10\0\0\x10\0"
+UNCOMPRESSED = ["song.wav", "song.aiff", "song.au", "song.caf", "song.w64", "song.flac", "song.sox", "song.voc"]
+
+
+@pytest.mark.parametrize("tag", [TAG, FOOTED, TAG + TAG], ids=["tag", "with footer", "two tags"])
+@pytest.mark.parametrize("name", [*UNCOMPRESSED, "adpcm.wav", "alac.caf", "vorbis.mka", "song.wma", "constant.mp3"])
+def test_cuts_are_seen_behind_a_tag(name: str, tag: bytes, song: Path, tmp_path: Path) -> None:
+    path = encoded(song, tmp_path / name, COMPRESSED.get(name, ()))
+    content = path.read_bytes()
+    for share in SHARES:
+        path.write_bytes(tag + content[: int(share * len(content))])
+        with pytest.raises(DataError, match="copy it again"):
+            read_audio(path)
+    path.write_bytes(TAG + content)
+    assert seconds(path) == pytest.approx(SECONDS, abs=0.15)
+
+
 @pytest.mark.parametrize("name", ["vorbis.ogg", "constant.mp3"])
 def test_cuts_are_seen_without_ffmpeg(name: str, song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = encoded(song, tmp_path / name, COMPRESSED[name])

@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
 from schedopt.config import StudyConfig
-from schedopt.errors import StudyError
+from schedopt.errors import ConfigError, StudyError, shortened
 from schedopt.search.audio import make_folder
 from schedopt.search.objective import Objective
 from schedopt.search.own_study import reporting
@@ -96,6 +96,11 @@ def run(
     >>> summary.complete, summary.selected.betas
     (2, (0.0,))
     """
+    if not isinstance(config, StudyConfig):
+        raise ConfigError(
+            f"run takes a config, not {shortened(repr(config), 80)}: schedopt.run(schedopt.load_config('STUDY.toml')) "
+            "for a file, schedopt.run(schedopt.make_config({…})) for a dictionary"
+        )
     own = Own(sampler, pruner, callbacks, trust_hub)
     own.check(config, dask)
     if sampler is None:

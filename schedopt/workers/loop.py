@@ -226,9 +226,7 @@ class _Worker:
 
     def _note_failure(self, trial: optuna.Trial, error: Exception) -> None:
         """Keep why a trial failed, unless it is no failure of its own."""
-        if was_interrupt(error) or isinstance(
-            error, (optuna.TrialPruned, UpdateFinishedTrialError, *STORAGE_FAULTS)
-        ):
+        if was_interrupt(error) or isinstance(error, (optuna.TrialPruned, UpdateFinishedTrialError, *STORAGE_FAULTS)):
             return
         log.debug("trial %d failed", trial.number, exc_info=True)
         trial.set_user_attr("failure", " ".join(f"{type(error).__name__}: {error}".split())[:500])

@@ -33,6 +33,7 @@ import scipy.special
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
+import schedopt
 from benchmarks._harness import RESULTS, table, write_result
 from benchmarks.recorded import STEPS
 from benchmarks.stand_ins import EXCERPTS, Made, Mixed, Replayed, StandIn, left_out_error
@@ -132,6 +133,7 @@ def study_of(stand_in: StandIn, settings: StudyConfig) -> tuple[optuna.Study, Ob
         sampler=make_sampler(settings),
         pruner=make_pruner(settings.search, objective.unit_tracks),
     )
+    study.set_user_attr("schedopt", schedopt.__version__)  # else it counts as another program's
     study.set_user_attr("config", settings.model_dump(mode="json"))
     measure_references(study, objective, contextlib.nullcontext)
     return study, objective

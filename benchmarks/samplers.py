@@ -10,8 +10,8 @@ of the family has on the searched tracks (median over seeds, "–" where most di
 ("<": over what TPE's whole studies cost, most of which did not get there), the same without the passes of the
 references, how many seeds got there, passes per excerpt of a whole study, the gain of its selected trial on the
 held-out tracks, and that less TPE's with the same pruner, paired by seed: mean and 95 % interval, dB. A study that
-has not reached the goal by then goes on for a while
-to see when it does. Constants of schedopt's sampler were chosen on other seeds (100 and up).
+has not reached the goal by then goes on for a while to see when it does. Constants of schedopt's sampler were chosen
+on other seeds (100 and up).
 """
 
 from __future__ import annotations

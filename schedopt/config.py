@@ -295,8 +295,8 @@ def _plain(value: Any) -> Any:
     """Scalars and arrays of numpy and torch as Python's own numbers and lists: strict checks know no others."""
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
     return value.tolist() if hasattr(value, "dtype") and hasattr(value, "tolist") else value
 
 

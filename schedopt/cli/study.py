@@ -280,11 +280,10 @@ def export(
         found = exports.schedule_file_of(open_storage(storage, read_only=True), storage, study)
     else:
         raise click.UsageError("give a study file, or --storage URL and --study NAME")
-    if output is not None:
-        check_writable(output, read=[] if study_file is None else [study_file])
     if output is None:
         click.echo(FORMATS[style](found), nl=False)
     else:
+        check_writable(output, read=[] if study_file is None else [study_file])
         click.echo(_export(found, output, style))
 
 

@@ -31,11 +31,17 @@ def check_writable(path: Path, *, read: Iterable[Path] = ()) -> None:
             raise StudyError(f"{shown(path)}: this command reads it; name another file for the result")
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Device and number of the file that a name leads to: equal for two names of one file. None where none is there."""
+    with contextlib.suppress(OSError, ValueError):
+        state = path.stat()
+        return state.st_dev, state.st_ino
+    return None
+
+
 def is_same(path: Path, other: Path) -> bool:
     """Whether two names are of one file that is there."""
-    with contextlib.suppress(OSError, ValueError):
-        return path.samefile(other)
-    return False
+    return (found := identity(path)) is not None and found == identity(other)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -177,13 +177,15 @@ def check_is_own(path: Path, config: StudyConfig) -> None:
         StudyError: it would.
     """
     own = sqlite_file(config.study.storage)
+    if own is None:
+        return
     try:
         entries = load_schedule_file(path).schedules.values()
     except ScheduleError:
         return
     for entry in entries:
         other = sqlite_file(entry.storage) if entry.storage and entry.storage.startswith("sqlite:///") else None
-        if own is None or other is None or not other.is_file() or is_same(own, other):
+        if other is None or not other.is_file() or is_same(own, other):
             continue
         if own.is_file() and entry.study in _names(config.study.storage):
             continue  # a copy of that study goes on

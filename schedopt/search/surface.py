@@ -82,8 +82,8 @@ class Surface:
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the score at the nodes `x` (P, N); (P,) each, dB."""
         # In parts that stay in a core's cache.
-        parts = [self._predict(x[first : first + TOGETHER]) for first in range(0, len(x), TOGETHER)]
-        mean, deviation = (np.concatenate(some) for some in zip(*parts, strict=True)) if parts else (x[:, 0], x[:, 0])
+        parts = [self._predict(x[first : first + TOGETHER]) for first in range(0, max(1, len(x)), TOGETHER)]
+        mean, deviation = (np.concatenate(some) for some in zip(*parts, strict=True))
         return mean, deviation
 
     def _predict(self, x: Array) -> tuple[Array, Array]:

@@ -26,7 +26,7 @@ from schedopt.data import SUFFIXES, check_file, open_audio
 from schedopt.errors import DataError, SchedoptError, reason, shown
 from schedopt.files.schedule_file import Entry
 from schedopt.files.scratch import scratch_folder
-from schedopt.files.writing import is_same
+from schedopt.files.writing import identity
 from schedopt.separators import Separator
 from schedopt.songs.at_once import end_if_cancelled, in_threads
 from schedopt.songs.naming import BY_FOLDER, Template, inside, model_folder, telling_apart
@@ -135,23 +135,20 @@ def separate_songs(
     if options.two_stems is not None and options.two_stems not in separator.stems:
         raise DataError(f"{separator.name} has no stem {options.two_stems!r}, only {', '.join(separator.stems)}")
     taken: dict[Path, Path] = {}
-    planned = (_planned(song, separator, options, taken, songs, on_position) for song in songs)
+    inputs = {identity(song): song for song in songs}
+    inputs.pop(None, None)
+    planned = (
+        _planned(song, functools.partial(_Job, song, separator, options, taken, inputs, on_position)) for song in songs
+    )
     if jobs > 1:
         yield from in_threads([functools.partial(_result, one) for one in planned], jobs)
     else:
         yield from map(_result, planned)
 
 
-def _planned(
-    song: Path,
-    separator: Separator,
-    options: Options,
-    taken: dict[Path, Path],
-    songs: Sequence[Path],
-    on_position: OnPosition | None,
-) -> _Job | Result:
+def _planned(song: Path, job: Callable[[], _Job]) -> _Job | Result:
     try:
-        return _Job(song, separator, options, taken, songs, on_position)
+        return job()
     except (SchedoptError, OSError) as error:
         return _failed(song, error)
 
@@ -171,7 +168,10 @@ def _failed(song: Path, error: SchedoptError | OSError) -> Result:
 
 
 class _Job:
-    """One song."""
+    """One song.
+
+    `taken`: the files of the songs before, to which its own are added. `inputs`: the songs of the call by identity.
+    """
 
     def __init__(
         self,
@@ -179,7 +179,7 @@ class _Job:
         separator: Separator,
         options: Options,
         taken: dict[Path, Path],
-        songs: Sequence[Path],
+        inputs: Mapping[tuple[int, int] | None, Path],
         on_position: OnPosition | None,
     ) -> None:
         self.song = song
@@ -195,12 +195,11 @@ class _Job:
                 raise DataError(
                     f"{shown(song)}: its stems would go to the files of {shown(other)}; {telling_apart(song, other)}"
                 )
-            for one in songs:
-                if is_same(file, one):
-                    raise DataError(
-                        f"{shown(song)}: one of its stems would replace the song {shown(one)}; name another folder"
-                        " (-o), or other files (--filename)"
-                    )
+            if (replaced := inputs.get(identity(file))) is not None:
+                raise DataError(
+                    f"{shown(song)}: one of its stems would replace the song {shown(replaced)}; name another folder"
+                    " (-o), or other files (--filename)"
+                )
 
     def run(self) -> Result:
         files = list(self.files.values())

@@ -12,7 +12,6 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.storages._heartbeat import is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState
 
 from schedopt.errors import StudyError
@@ -234,7 +233,7 @@ class _Worker:
     def _first_heartbeat(self, trial: optuna.Trial) -> None:
         """Optuna's thread writes it too, but at a time of its own; a trial without one is never seen to be silent."""
         storage = backend(self.study._storage)
-        if is_heartbeat_enabled(storage):
+        if isinstance(storage, optuna.storages.RDBStorage) and storage.get_heartbeat_interval() is not None:
             storage.record_heartbeat(trial._trial_id)
 
     def _put_back(self, trial: optuna.Trial) -> None:

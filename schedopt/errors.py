@@ -6,6 +6,7 @@
     ├── DataError       tracks, audio files, excerpts
     ├── SeparatorError  weights that are missing, broken or not allowed; a device that is not there
     └── StudyError      storage that cannot be used; a stored study that differs from its file
+        └── DeletedError    a study or trial that was deleted while it was used
 
 A message names the file or value and the mend. Our own mistakes are plain `assert`s, never these.
 """
@@ -82,3 +83,9 @@ class SeparatorError(SchedoptError):
 
 class StudyError(SchedoptError):
     """A storage or stored study that cannot be used."""
+
+
+class DeletedError(StudyError, KeyError):
+    """A study or trial that somebody deleted from its storage. A `KeyError` too, as Optuna raises it."""
+
+    __str__ = Exception.__str__  # a KeyError's is in quotes

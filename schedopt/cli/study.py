@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import optuna
@@ -13,7 +14,7 @@ from schedopt.cli import _show
 from schedopt.cli._paths import PATH, WORD
 from schedopt.cli._study_file import reference_text, study_schema
 from schedopt.config import StudyConfig, load_config
-from schedopt.errors import StudyError
+from schedopt.errors import DeletedError, StudyError
 from schedopt.files.schedule_file import ScheduleFile, json_schema
 from schedopt.files.writing import check_writable, json_text, write_text
 from schedopt.metrics import title
@@ -29,9 +30,6 @@ from schedopt.storage.urls import shown
 from schedopt.view.trials import dial_table
 from schedopt.workers.run import grid_used_up
 from schedopt.workers.run import run as run_study
-
-if TYPE_CHECKING:
-    pass
 
 STUDY_FILE = click.argument("study_file", metavar="STUDY.toml", type=PATH)
 SET = click.option(
@@ -194,9 +192,8 @@ def status(
         raise click.UsageError("give a study file or --storage URL")
     config = None if study_file is None else _config(study_file, overrides, storage=storage)
     url = config.study.storage if config else str(storage)
-    studies = _stored_studies(url, config, compare)
-    summaries = [summarize(study, shown(url)) for study in studies]
-    origins = [provenance(study) for study in studies]
+    stored = _stored_studies(url, config, compare)
+    summaries, origins = [summary for summary, _ in stored], [origin for _, origin in stored]
     if as_json:
         documents = [s.document() | {"provenance": o} for s, o in zip(summaries, origins, strict=True)]
         differences = {"differences": differing(*origins)} if compare else {}
@@ -219,18 +216,28 @@ def status(
             _show.print_table((summary.study, ""), list(lines(origin).items()))
 
 
-def _stored_studies(url: str, config: StudyConfig | None, names: tuple[str, str] | None) -> list[optuna.Study]:
+def _stored_studies(
+    url: str, config: StudyConfig | None, names: tuple[str, str] | None
+) -> list[tuple[Summary, dict[str, Any]]]:
     """The studies to show: those named, those of the study file, or all of the storage."""
     opened = open_storage(url, read_only=True)
     if names is not None:
-        return [exports.load_study(opened, name, url) for name in names]
+        return [_read_study(exports.load_study(opened, name, url), url) for name in names]
     found = optuna.get_all_study_names(opened)
     if config is not None:
         wanted = [study_name(config, target) for target in config.refinement.targets]
         found = [name for name in wanted if name in found]
         if not found:
             raise StudyError(f"{shown(url)}: study {wanted[0]!r} has not been started; schedopt run starts it")
-    return [optuna.load_study(study_name=name, storage=opened) for name in found]
+    stored = []
+    for name in found:
+        with contextlib.suppress(DeletedError):  # since they were listed
+            stored.append(_read_study(optuna.load_study(study_name=name, storage=opened), url))
+    return stored
+
+
+def _read_study(study: optuna.Study, url: str) -> tuple[Summary, dict[str, Any]]:
+    return summarize(study, shown(url)), provenance(study)
 
 
 def _status_row(summary: Summary) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from pydantic import BaseModel, ValidationError
 
 from schedopt.config import StudyConfig
-from schedopt.errors import ScheduleError, StudyError
+from schedopt.errors import DeletedError, ScheduleError, StudyError
 from schedopt.files.explain import explain
 from schedopt.files.schedule_file import (
     FORMAT,
@@ -98,6 +98,8 @@ def _file_of(studies: Mapping[str, optuna.Study], url: str, name: str) -> Schedu
         )
     except ValidationError as error:
         raise ScheduleError(explain(error, f"study {name}", ScheduleFile)) from None
+    except DeletedError:
+        raise
     except (KeyError, TypeError, AttributeError) as error:  # somebody edited the database
         raise StudyError(f"study {name}: its attributes are not as schedopt wrote them: {error!r}") from None
 

@@ -26,7 +26,7 @@ from optuna.storages import BaseStorage
 
 import schedopt
 from schedopt.config import StudyConfig, make_config
-from schedopt.errors import ConfigError, StudyError
+from schedopt.errors import ConfigError, DeletedError, StudyError
 from schedopt.search.dial import search_of
 from schedopt.search_options import PASSES, criteria, directions
 from schedopt.separators import Separator
@@ -156,6 +156,8 @@ def config_of(study: optuna.Study, url: str) -> StudyConfig:
         }
         named = {**stored["study"], "name": study.study_name, "storage": url}
         return make_config({**stored, "search": search, "study": named})
+    except DeletedError:
+        raise
     except (ConfigError, KeyError, TypeError, AttributeError) as error:
         said = " ".join(str(error).split())
         raise StudyError(f"study {study.study_name}: its attributes are not as schedopt wrote them: {said}") from None

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from schedopt.errors import printable
+from schedopt.errors import DeletedError, printable
 from schedopt.outputs import Weights
 from schedopt.search.dial import Point, dial_front, dial_points, search_of, shown
 from schedopt.search.selection import chosen, highest, reason
@@ -142,7 +142,7 @@ def summarize(study: optuna.Study, storage: str) -> Summary:
     try:
         return _summary(study, storage, ours)
     except EDITED as error:
-        if not ours:
+        if not ours or isinstance(error, DeletedError):
             raise
         log.warning("study %s: its attributes are not as schedopt wrote them: %r", printable(study.study_name), error)
         return _summary(study, storage, False)

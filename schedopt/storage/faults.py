@@ -18,8 +18,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 
+from schedopt.errors import DeletedError
 from schedopt.storage.interrupts import shielded_again, sleep
-from schedopt.storage.urls import holds_secret
+from schedopt.storage.urls import holds_secret, shown
 
 Result = TypeVar("Result")
 
@@ -44,6 +45,11 @@ PERMANENT = (
     *("authentication failed", "access denied", "permission denied", "pg_hba.conf", "no password supplied"),
 )
 """Words of faults that waiting does not mend."""
+
+NOT_FOUND = "Record does not exist."
+"""What Optuna's KeyError says of a study or trial that is not in the database."""
+
+DELETED = "a study, or a trial of it, is no longer there: it was deleted meanwhile"
 
 STORAGE_FAULTS = (StorageInternalError, SQLAlchemyError)
 
@@ -96,9 +102,9 @@ def one_line(error: BaseException, url: str | URL | None = None) -> str:
 
 
 def storage_fault(error: BaseException) -> BaseException | None:
-    """The storage's fault in whose handling `error` was raised, if there was one."""
+    """The storage's fault, a study deleted from it included, in whose handling `error` was raised, if there was one."""
     behind = error.__context__
-    while behind is not None and not isinstance(behind, STORAGE_FAULTS):
+    while behind is not None and not isinstance(behind, (*STORAGE_FAULTS, DeletedError)):
         behind = behind.__context__
     return behind
 
@@ -138,6 +144,11 @@ def retried(call: Callable[..., Result], url: str | URL | None = None) -> Callab
         try:
             with shielded_again():
                 return _retrying(url)(call, *args, **kwargs)
+        except KeyError as error:
+            if isinstance(error, DeletedError) or NOT_FOUND not in error.args:
+                raise
+            where = "" if url is None else f"{shown(url)}: "
+            raise DeletedError(f"{where}{DELETED}") from error
         finally:
             _thread.inside = False
 

@@ -14,7 +14,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from schedopt.errors import StudyError
+from schedopt.errors import DeletedError, StudyError
 from schedopt.search.study import changed_versions
 from schedopt.storage.faults import STORAGE_FAULTS, one_line, set_hurried, storage_fault, was_interrupt
 from schedopt.storage.interrupts import obeyed, open_to_interrupts, shielded, sleep
@@ -40,6 +40,7 @@ WAIT_SECONDS = 0.5
 STALE_SECONDS = 5.0
 """How often a worker that waits looks for trials whose process is silent."""
 
+STUDY_DELETED = "it was deleted while it ran; the same command starts it anew"
 DELETED = "the database was deleted while the study ran; the same command starts it anew"
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -68,7 +69,7 @@ def work(
     are complete, beyond `trials` where need be. A callback that calls `study.stop()` ends it.
 
     Raises:
-        StudyError: several of this worker's trials failed one behind the other, or the storage is gone.
+        StudyError: several of this worker's trials failed one behind the other, or the study or its storage is gone.
         KeyboardInterrupt: as it comes; the trial in flight is queued again first.
     """
     set_hurried(False)
@@ -82,6 +83,10 @@ def work(
             obeyed()
             release_interrupted(study)
             raise
+        except DeletedError:
+            worker.check_there()
+            url = shown(backend(study._storage).url)
+            raise StudyError(f"{url}: study {study.study_name}: {STUDY_DELETED}") from None
         except STORAGE_FAULTS as error:
             worker.check_there()
             raise StudyError(storage_lost(study, error)) from None

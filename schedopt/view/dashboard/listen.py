@@ -10,6 +10,7 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from schedopt.errors import DeletedError
 from schedopt.view.report.html import render
 from schedopt.view.report.page import Clip, Page, Section, Sound
 from schedopt.view.trials import named_trials
@@ -21,9 +22,13 @@ MOST = 10
 def listen_page(storage: BaseStorage, study_id: int) -> str | HTTPResponse:
     """HTML: the selected and the highest trial, then others that have audio, by score. Costs no pass."""
     try:
-        name = storage.get_study_name_from_id(study_id)
-    except KeyError:
+        return _listen_page(storage, study_id)
+    except DeletedError:
         return HTTPResponse("there is no such study\n", 404, **{"Content-Type": "text/plain; charset=utf-8"})
+
+
+def _listen_page(storage: BaseStorage, study_id: int) -> str:
+    name = storage.get_study_name_from_id(study_id)
     study = optuna.load_study(study_name=name, storage=storage)
     trials = study.get_trials(deepcopy=False)
     named = named_trials(study, trials)

@@ -89,7 +89,7 @@ class Refresher(threading.Thread):
                 study = optuna.load_study(study_name=name, storage=storage)
                 self._refresh(study)
             except KeyError:
-                # Deleted, perhaps on the page, and perhaps just now.
+                # Deleted (Optuna's error, or our `DeletedError`), perhaps on the page, and perhaps just now.
                 self._drawn.pop(name, None)
 
     def _refresh(self, study: optuna.Study) -> None:

@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 
 from schedopt.config import StudyConfig
 from schedopt.data import Split, cut_excerpts, load_tracks
-from schedopt.errors import DataError, SchedoptError, SeparatorError, StudyError
+from schedopt.errors import DataError, DeletedError, SchedoptError, SeparatorError, StudyError
 from schedopt.files.benchmark_file import BenchmarkFile, StemScores
 from schedopt.files.schedule_file import SHARED
 from schedopt.proof.tables import footnotes, headline, lengths, objectives_table, stem_table
@@ -54,6 +54,8 @@ def study_page(config: StudyConfig, storage: BaseStorage, audio: Audio) -> Page:
     for target, study in studies.items():
         try:
             section, origin = _study_section(config, study, target, audio)
+        except DeletedError:
+            raise
         except EDITED as error:
             name = study.study_name
             raise StudyError(f"study {name}: its attributes are not as schedopt wrote them: {error!r}") from error

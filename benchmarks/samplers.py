@@ -7,11 +7,11 @@ another surface or draws another half. Passes count as in a study: the reference
 
 Columns: passes per excerpt until the first complete trial with 95 % of the gain over one pass that the best schedule
 of the family has on the searched tracks (median over seeds, "–" where most did not get there), that median over TPE's
-("<": over what TPE's whole studies cost, most of which did not get there), the same without the passes of the
-references, how many seeds got there, passes per excerpt of a whole study, the gain of its selected trial on the
-held-out tracks, and that less TPE's with the same pruner, paired by seed: mean and 95 % interval, dB. A study that
-has not reached the goal by then goes on for a while to see when it does. Constants of schedopt's sampler were chosen
-on other seeds (100 and up).
+("<": over the passes until which TPE was waited for, where most of its studies did not get there), the same without
+the passes of the references, how many seeds got there, passes per excerpt of a whole study, the gain of its selected
+trial on the held-out tracks, and that less TPE's with the same pruner, paired by seed: mean and 95 % interval, dB. A
+study that has not reached the goal by then goes on for a while to see when it does. Constants of schedopt's sampler
+were chosen on other seeds (100 and up).
 """
 
 from __future__ import annotations
@@ -79,11 +79,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Played:
-    """One study: passes per excerpt until the goal (infinite where it was not reached) and in all; gain, dB."""
+    """One study: passes per excerpt until the goal (infinite where it was not reached), in all its trials, and until
+    the goal was no longer waited for; gain, dB."""
 
     needed: float
     passes: float
     held_out: float
+    waited: float
 
 
 @cache
@@ -157,7 +159,7 @@ def play(case: Case, seed: int, trials: int, limit: int) -> Played | None:
             needed = min(needed, stand_in.passes.run / len(stand_in.tracks))
         if number < trials:
             passes, held_out = stand_in.passes.run / len(stand_in.tracks), held_out_gain(stand_in, study)
-    return Played(needed, passes, held_out)
+    return Played(needed, passes, held_out, stand_in.passes.run / len(stand_in.tracks))
 
 
 def held_out_gain(stand_in: StandIn, study: optuna.Study) -> float:
@@ -168,11 +170,11 @@ def held_out_gain(stand_in: StandIn, study: optuna.Study) -> float:
     return float(scores[-1] - scores[0])
 
 
-def share_of(median: float, other: float, whole: float) -> float | str | None:
-    """`median` over `other`, or, where that was not reached, below which it must lie."""
+def share_of(median: float, other: float, waited: float) -> float | str | None:
+    """`median` over `other`, or, where that was not reached, below which it must lie: `other` is above `waited`."""
     if not np.isfinite(median):
         return None
-    return round(median / other, 2) if np.isfinite(other) else f"< {median / whole:.2f}"
+    return round(median / other, 2) if np.isfinite(other) else f"< {median / waited:.2f}"
 
 
 def reference_passes(surface: str) -> int:
@@ -187,7 +189,7 @@ def row(case: Case, played: Sequence[Played | None], rivals: Sequence[Played | N
     median, other = (float(np.median([one.needed for one in some if one])) for some in (played, rivals))
     apart = np.array([a.held_out - b.held_out for a, b in zip(played, rivals, strict=True) if a and b])
     error = apart.std(ddof=1) / np.sqrt(len(apart)) * scipy.special.stdtrit(len(apart) - 1, 0.975)
-    whole = float(np.mean([one.passes for one in rivals if one]))
+    waited = float(np.median([min(one.needed, one.waited) for one in rivals if one]))
     first = reference_passes(case.surface)
     reached = sum(bool(np.isfinite(one.needed)) for one in found)
     return {
@@ -196,8 +198,8 @@ def row(case: Case, played: Sequence[Played | None], rivals: Sequence[Played | N
         "pruner": case.pruner,
         "sampler": case.sampler,
         "passes to 95 %": round(median, 1) if np.isfinite(median) else None,
-        "of TPE's": share_of(median, other, whole),
-        "beyond references": share_of(median - first, other - first, whole - first),
+        "of TPE's": share_of(median, other, waited),
+        "beyond references": share_of(median - first, other - first, waited - first),
         "reached": f"{reached}/{len(found)}",
         "passes": round(float(np.mean([one.passes for one in found])), 1),
         "held-out gain": round(float(np.mean([one.held_out for one in found])), 4),
@@ -209,8 +211,11 @@ def kept(path: Path, cases: Sequence[Case]) -> dict[str, list[Played | None]]:
     """What a result file holds of earlier runs, by case."""
     studies = json.loads(path.read_text(encoding="utf-8")).get("studies", {}) if path.exists() else {}
     names = {name_of(case) for case in cases}
+    for one in itertools.chain(*studies.values()):
+        if one is not None:
+            one.setdefault("waited", one["passes"])  # results of earlier versions
     return {
-        name: [None if one is None else Played(float(one["needed"]), one["passes"], one["held_out"]) for one in some]
+        name: [one and Played(**{key: float(value) for key, value in one.items()}) for one in some]
         for name, some in studies.items()
         if name in names
     }

@@ -36,14 +36,14 @@ from torchmetrics.functional.audio import signal_distortion_ratio
 
 from benchmarks._harness import fresh_process, seconds_of, table, write_result
 from benchmarks._models import MODELS, excerpts, operations, peak_rate, plain_pass
+from benchmarks.samplers import study_of
+from benchmarks.stand_ins import Mixed
 from schedopt.config import StudyConfig, make_config
 from schedopt.data import mix
 from schedopt.evaluation import Evaluator
 from schedopt.memory import keep_freed_memory
 from schedopt.refinement import Refinement
 from schedopt.schedules import Schedule
-from schedopt.search.samplers import make_sampler
-from schedopt.search.space import suggest
 from schedopt.separators import Separator
 from schedopt.store import Store, digest
 from schedopt.types import STEMS, Excerpt
@@ -62,25 +62,21 @@ class Case:
 def propose(family: str, steps: int, trials: int, seed: int = 0) -> list[Schedule]:
     """The schedules that a study of the family tries, in its order, repeated ones too.
 
-    What it maximises is a smooth stand-in (a best β of 0.4 at every step), so that proposing costs no pass.
+    It is a whole study by default settings; only its scores are made up (`benchmarks.stand_ins.Mixed`), so that
+    proposing costs no pass.
     """
     settings: StudyConfig = make_config(
         {
             "study": {"name": "benchmark", "trials": trials, "seed": seed},
             "refinement": {"steps": steps},
             "schedule": {"family": family},
+            "search": {"pruner": "none"},
         }
     )
-    made, resolution = settings.family(), settings.schedule.resolution
-    study = optuna.create_study(direction="maximize", sampler=make_sampler(settings))
-    schedules: list[Schedule] = []
-
-    def value(trial: optuna.Trial) -> float:
-        schedules.append(made.make(suggest(trial, made, resolution), resolution))
-        return -sum((beta - 0.4) ** 2 for beta in schedules[-1])
-
-    study.optimize(value, n_trials=trials)
-    return schedules
+    study, objective = study_of(Mixed(seed), settings)
+    study.optimize(objective, n_trials=trials)
+    tried = study.get_trials(deepcopy=False)
+    return [objective.family.make(trial.params, objective.resolution) for trial in tried]
 
 
 @lru_cache(maxsize=1)

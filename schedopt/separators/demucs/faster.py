@@ -34,20 +34,23 @@ log = logging.getLogger("schedopt")
 SMALLEST = 1_000_000
 """Weights of a model for which it is worthwhile to measure; passes of smaller ones cost little in any case."""
 
-SECONDS = 3.0
-"""Audio of a measured pass, at most."""
+SECONDS = 5.8
+"""Audio of a measured pass, at most: a study's excerpt with its shift. What attention costs grows with its square."""
 
 ROUNDS = 3
-"""Passes of each setting, one after the other in turn; the fastest counts."""
+MOST_ROUNDS = 15
+SPENT = 3.0
+"""Passes of each setting, one after the other in turn, of which the fastest counts: `ROUNDS`, and up to `MOST_ROUNDS`
+as long as all of them took less than `SPENT` seconds. Other processes on the machine disturb a few quick ones."""
 
-WORTH = 0.97
+WORTH = 0.98
 """A setting is taken where a pass takes less than this part of the plain pass's time."""
 
 
 def choose(model: Model) -> tuple[str, ...]:
     """The settings that make passes of `model` cheaper on this machine's CPU; measures them where they are not known.
 
-    Costs nothing where the choice is in the cache folder, else at most nine passes over `SECONDS` of audio.
+    Costs nothing where the choice is in the cache folder, else nine passes over `SECONDS` of audio, or a few seconds.
     """
     if isinstance(model, DEMUCS) or sum(weight.numel() for weight in model.parameters()) < SMALLEST:
         return ()
@@ -100,9 +103,13 @@ def _measured(model: Model) -> tuple[str, ...]:
     samples = int(model.samplerate * min(SECONDS, float(model.segment)))
     noise = torch.randn(1, model.audio_channels, samples, generator=torch.Generator().manual_seed(0))
     seconds = dict.fromkeys(alternatives, float("inf"))
-    for _ in range(ROUNDS):
+    spent = 0.0
+    for number in range(MOST_ROUNDS):
+        if number >= ROUNDS and spent >= SPENT:
+            break
         for name, alternative in alternatives.items():
-            seconds[name] = min(seconds[name], _seconds(alternative, noise))
+            taken = _seconds(alternative, noise)
+            seconds[name], spent = min(seconds[name], taken), spent + taken
     return tuple(name for name in SETTINGS if seconds.get(name, float("inf")) < WORTH * seconds[""])
 
 

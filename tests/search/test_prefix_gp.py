@@ -9,6 +9,8 @@ import numpy as np
 import optuna
 import pytest
 
+from benchmarks.samplers import study_of
+from benchmarks.stand_ins import Mixed
 from schedopt.config import StudyConfig, make_config
 from schedopt.evaluation import Evaluator
 from schedopt.refinement import Refinement
@@ -86,3 +88,17 @@ def test_the_search_begins_with_the_middle_where_steps_count_by_themselves(shift
     """Where β = 0 is the plain pass again, the prefixes of the line tell enough, and it costs passes."""
     study = search(config("free", shift=shift), 2, np.array([0.2, 0.5, 0.8]))
     assert (study.trials[1].user_attrs["betas"] == [0.5, 0.5, 0.5]) == shift
+
+
+def test_trials_that_promise_nothing_cost_one_pass() -> None:
+    """Of a whole study with its references; the free family of four steps."""
+    scores = Mixed(seed=0)
+    settings = make_config({"study": {"name": "s"}, "schedule": {"family": "free"}, "search": {"pruner": "none"}})
+    study, objective = study_of(scores, settings)
+    passes = []
+    for _ in range(40):
+        study.optimize(objective, n_trials=1)
+        passes.append(scores.passes.run / len(scores.tracks))
+    assert passes[39] - passes[24] <= 15 + 3
+    assert passes[39] < 75
+    assert study.best_value > study.user_attrs["baseline"]["value"] + 0.2

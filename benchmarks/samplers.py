@@ -270,4 +270,7 @@ def write(options: argparse.Namespace, rows: list[dict[str, Any]], known: dict[s
 
 
 if __name__ == "__main__":
-    main()
+    # By its name, since other processes must find what they are sent.
+    from benchmarks import samplers
+
+    samplers.main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from schedopt.cli import _show
 from schedopt.cli._paths import PATH, WORD
 from schedopt.cli._study_file import reference_text, study_schema
 from schedopt.config import StudyConfig, load_config
-from schedopt.errors import DeletedError, StudyError
+from schedopt.errors import StudyError
 from schedopt.files.schedule_file import ScheduleFile, json_schema
 from schedopt.files.writing import check_writable, json_text, write_text
 from schedopt.metrics import title
@@ -22,7 +21,7 @@ from schedopt.search import export as exports
 from schedopt.search.estimate import Estimate, estimate
 from schedopt.search.provenance import differing, lines, provenance
 from schedopt.search.samplers import GRID_USED_UP
-from schedopt.search.study import study_name
+from schedopt.search.study import read_studies, study_name
 from schedopt.search.summary import Summary, summarize
 from schedopt.search.watcher import PLAIN_EVERY, ProgressBars, db, not_selected
 from schedopt.storage.opening import open_storage
@@ -229,11 +228,7 @@ def _stored_studies(
         found = [name for name in wanted if name in found]
         if not found:
             raise StudyError(f"{shown(url)}: study {wanted[0]!r} has not been started; schedopt run starts it")
-    stored = []
-    for name in found:
-        with contextlib.suppress(DeletedError):  # since they were listed
-            stored.append(_read_study(optuna.load_study(study_name=name, storage=opened), url))
-    return stored
+    return read_studies(opened, lambda study: _read_study(study, url), found)
 
 
 def _read_study(study: optuna.Study, url: str) -> tuple[Summary, dict[str, Any]]:

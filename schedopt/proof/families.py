@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import optuna
-from optuna.storages import BaseStorage
 from pydantic import ValidationError
 
 from schedopt.errors import StudyError
 from schedopt.files.schedule_file import SHARED, Entry, ScheduleFile
 from schedopt.proof.methods import Method, Setting
 from schedopt.search.export import entry_of
-from schedopt.search.study import is_ours
+from schedopt.search.study import is_ours, read_studies
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown, sqlite_file
 
@@ -73,11 +72,14 @@ def _gain(entry: Entry) -> float:
     return entry.search.gain if entry.search is not None else float("-inf")
 
 
-def _entries(url: str, stem: str, metric: str, weights: str | None) -> Iterator[Entry]:
+def _entries(url: str, stem: str, metric: str, weights: str | None) -> list[Entry]:
     """The selected schedules for `stem` of the storage's studies of these weights."""
-    for study in _studies(open_storage(url, read_only=True)):
+
+    def entry(study: optuna.Study) -> Entry | None:
         attrs = study.user_attrs
-        config = attrs.get("config", {})
+        if not is_ours(study) or "baseline" not in attrs:
+            return None
+        config = attrs["config"]
         fits = (
             config.get("refinement", {}).get("target") in (stem, SHARED)
             and config["search"]["metric"] == metric
@@ -85,15 +87,10 @@ def _entries(url: str, stem: str, metric: str, weights: str | None) -> Iterator[
         )
         # Without a complete trial, or under a rule that needs the true stems, there is nothing to compare.
         with contextlib.suppress(StudyError, ValidationError):
-            if fits:
-                yield entry_of(study, url)
+            return entry_of(study, url) if fits else None
+        return None
 
-
-def _studies(storage: BaseStorage) -> Iterator[optuna.Study]:
-    for name in optuna.get_all_study_names(storage):
-        study = optuna.load_study(study_name=name, storage=storage)
-        if is_ours(study) and "baseline" in study.user_attrs:
-            yield study
+    return [one for one in read_studies(open_storage(url, read_only=True), entry) if one is not None]
 
 
 def _local(url: str | None, path: str) -> str | None:

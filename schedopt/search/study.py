@@ -13,13 +13,14 @@ gain_by_track in the second metric of two; also in `zeros`, `line`, `baseline`),
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import platform
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.storages import BaseStorage
@@ -31,6 +32,8 @@ from schedopt.search.dial import search_of
 from schedopt.search_options import PASSES, criteria, directions
 from schedopt.separators import Separator
 from schedopt.types import Excerpt
+
+Read = TypeVar("Read")
 
 log = logging.getLogger("schedopt")
 
@@ -137,6 +140,17 @@ def describe(study: optuna.Study, wanted: Mapping[str, Any]) -> None:
 def is_ours(study: optuna.Study) -> bool:
     """Whether schedopt made the study: other programs may keep theirs in the same database."""
     return "schedopt" in study.user_attrs and isinstance(study.user_attrs.get("config"), Mapping)
+
+
+def read_studies(
+    storage: BaseStorage, read: Callable[[optuna.Study], Read], names: Iterable[str] | None = None
+) -> list[Read]:
+    """What `read` makes of the studies `names`, by default all in `storage`; those deleted meanwhile are left out."""
+    found = []
+    for name in optuna.get_all_study_names(storage) if names is None else names:
+        with contextlib.suppress(DeletedError):
+            found.append(read(optuna.load_study(study_name=name, storage=storage)))
+    return found
 
 
 def config_of(study: optuna.Study, url: str) -> StudyConfig:

@@ -193,3 +193,17 @@ def test_a_run_ends_with_one_line(tmp_path: Path, capsys: Capture, monkeypatch: 
     assert said.count("\n") == 1
     assert "study small: it was deleted while it ran; the same command starts it anew" in said
     assert scored == [0, 1, 2, 3]
+
+
+def test_a_dashboard_and_a_benchmark_look_at_those_that_are_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from schedopt.proof.families import _entries
+    from schedopt.view.dashboard.server import _writable
+
+    config = load_config(path)
+    url, storage, target = config.study.storage, open_storage(config.study.storage), config.refinement.targets[0]
+    for calls in range(4):
+        with monkeypatch.context() as patched:
+            deleted_after(calls, storage, patched)
+            _writable(storage, url)
+            assert _entries(url, target, "sdr", None) == []
+    assert len(_entries(url, target, "sdr", None)) == 1

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-import optuna
 from bottle import HTTPResponse
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import RDBStorage
@@ -25,7 +24,7 @@ from optuna_dashboard import wsgi
 
 from schedopt.errors import StudyError
 from schedopt.search.artifacts import ArtifactStore, artifact_folder, artifact_store
-from schedopt.search.study import is_ours
+from schedopt.search.study import is_ours, read_studies
 from schedopt.storage.faults import STORAGE_FAULTS, one_line, quiet_optuna
 from schedopt.storage.opening import open_storage
 from schedopt.storage.urls import shown
@@ -79,8 +78,8 @@ def dashboard(
 def _writable(storage: RDBStorage, url: str) -> RDBStorage | None:
     """The storage, opened to write figures and notes; None where it holds other programs' studies only, or cannot be
     written."""
-    studies = [optuna.load_study(study_name=name, storage=storage) for name in optuna.get_all_study_names(storage)]
-    if studies and not any(is_ours(study) for study in studies):
+    ours = read_studies(storage, is_ours)
+    if ours and not any(ours):
         log.warning("%s: schedopt made none of its studies, so it is shown as it is", shown(url))
         return None
     try:

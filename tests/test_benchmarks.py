@@ -13,7 +13,6 @@ SMALL = {
     "samplers": "--seeds 2 --trials 3 --limit 4 --scores mixed --families linear --samplers prefix-gp --pruners none",
     "stopping": "--seeds 2 --trials 9 --samplers prefix-gp",
     "pruners": "--seeds 2 --trials 3 --excerpts 4",
-    "excerpts": "--tracks 2 --targets bass",
 }
 
 

@@ -22,7 +22,7 @@ from scipy.interpolate import RBFInterpolator
 from benchmarks.recorded import STEPS, linear_schedules, load
 from schedopt.evaluation import Passes, Scores
 from schedopt.refinement import Refinement
-from schedopt.schedules import Schedule
+from schedopt.schedules import Schedule, after_last_zero
 
 LEVELS = 11
 """Values of a β at the default resolution of 0.1."""
@@ -52,7 +52,7 @@ class StandIn:
         self.tracks = [f"track {e}" for e in self.searched]
         self.tasks = [SimpleNamespace(excerpt=SimpleNamespace(fingerprint=n, name=n, track=n)) for n in self.tracks]
         self.left_out: list[Any] = []
-        self.refinement = Refinement("vocals")
+        self.refinement = Refinement("vocals", shift=not self.chained)
         self.batch_size = 1
         self._seen: set[tuple[int, Schedule]] = set()
 
@@ -66,18 +66,12 @@ class StandIn:
 
     def scores(self, betas: Schedule, indices: Sequence[int] | None = None) -> Scores:
         chosen = list(range(len(self.tracks))) if indices is None else list(indices)
-        inputs = {node(betas[:n]) if self.chained else betas[:n] for n in range(len(betas) + 1)}
+        inputs = {after_last_zero(betas[:n]) if self.chained else betas[:n] for n in range(len(betas) + 1)}
         for e in chosen:
             fresh = {(e, one) for one in inputs} - self._seen
             self._seen |= fresh
             self.passes.run += len(fresh)
         return self.by_step(betas)[chosen]
-
-
-def node(betas: Schedule) -> Schedule:
-    """What follows the last β = 0: schedules of equal nodes end with the same pass."""
-    zeros = [n for n, beta in enumerate(betas) if beta == 0]
-    return betas[zeros[-1] + 1 :] if zeros else betas
 
 
 class Made(StandIn):
@@ -161,7 +155,7 @@ def surface(stem: str) -> tuple[NDArray[np.int64], Scores]:
 def recorded_nodes(schedules: NDArray[np.float64], scores: Scores) -> dict[Schedule, NDArray[np.float64]]:
     """Node → scores of the tracks, dB."""
     return {
-        node(tuple(betas[:n])): scores[:, row, n]
+        after_last_zero(tuple(betas[:n])): scores[:, row, n]
         for row, betas in enumerate(schedules.tolist())
         for n in range(STEPS + 1)
     }
@@ -184,7 +178,7 @@ def left_out_error(stem: str, every: int = 1) -> dict[str, float]:
     for row in free[::every]:
         rest = [other for other in range(len(schedules)) if other != row]
         known = recorded_nodes(schedules[rest], scores[:, rest])
-        new = [found for n in range(1, STEPS + 1) if (found := node(tuple(schedules[row, :n]))) not in known]
+        new = [found for n in range(1, STEPS + 1) if (found := after_last_zero(tuple(schedules[row, :n]))) not in known]
         if new:
             errors.append(interpolation(known)(padded(new)) - np.stack([everything[found] for found in new]))
     apart, means = np.concatenate(errors), np.stack(list(everything.values())).mean(axis=1)

@@ -55,6 +55,13 @@ class RefinementOptions(BaseModel):
             raise ValueError(f"reverse goes with the rule ddpm, not with {self.rule}")
         return self
 
+    @property
+    def chained(self) -> bool:
+        """Whether a step with β = 0 gives the plain pass again, so that nothing before it counts."""
+        # A share of the residual comes with step 0 never, the guard with its input neither: β = 0 then is another pass.
+        differs = self.shift or self.output != "last" or self.residual > 0 or self.peak_guard
+        return self.rule in ("remix", "unmix") and not differs
+
     def for_target(self, target: str, seed: int, weights: Weights | None = None) -> Refinement:
         """The refinement of the stem `target` with these options."""
         options = {name: getattr(self, name) for name in RefinementOptions.model_fields}

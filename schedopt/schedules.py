@@ -135,6 +135,11 @@ def zeros(steps: int) -> Schedule:
     return (0.0,) * steps
 
 
+def after_last_zero(betas: Schedule) -> Schedule:
+    """β of the steps behind the last β = 0; all of them where none is 0, none where the last one is."""
+    return betas[max((n for n, beta in enumerate(betas, 1) if beta == 0), default=0) :]
+
+
 def line(steps: int) -> Schedule:
     """The authors' straight line β_n = n/N (notebook of "Progressive Inference for Music Demixing", 2025).
 

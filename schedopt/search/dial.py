@@ -64,7 +64,7 @@ def front(trials: Sequence[FrozenTrial], zeros: Mapping[str, Any], *, by_bound: 
     # Sorted so that whatever beats or matches a candidate stands before it.
     found = sorted(
         (_candidate(trial, zeros, by_bound=by_bound) for trial in trials if _counts(trial)),
-        key=lambda one: (-one.worth[1], -one.worth[0], one.trial.user_attrs["steps"], one.trial.number),
+        key=lambda one: (-one.worth[1], -one.worth[0], len(one.trial.user_attrs["betas"]), one.trial.number),
     )
     kept: list[Candidate] = []
     for one in found:
@@ -123,7 +123,7 @@ def _shown(trial: FrozenTrial, metrics: tuple[str, str], named: Mapping[str, Fro
     return Point(
         names=tuple(name for name, its in named.items() if its.number == trial.number),
         trial=trial.number,
-        passes=attrs["steps"] + 1,
+        passes=len(attrs["betas"]) + 1,
         values=dict(zip(metrics, trial.values, strict=True)),
         gains={metrics[0]: attrs["gain"], metrics[1]: attrs["other"]["gain"]},
         betas=tuple(attrs["betas"]),

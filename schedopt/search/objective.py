@@ -15,7 +15,7 @@ from schedopt.config import FINEST
 from schedopt.evaluation import Evaluator, Passes, Scores, mean_over_tracks
 from schedopt.outputs import OUTPUTS, Weights
 from schedopt.refinement import Refinement
-from schedopt.schedules import Family, Schedule
+from schedopt.schedules import Family, Schedule, after_last_zero
 from schedopt.search.dial import would_be_an_end
 from schedopt.search.mixing import Mixed, mixed
 from schedopt.search.pruners import expected, pairs_excerpts
@@ -174,13 +174,23 @@ class Objective:
         _set_attrs(
             trial,
             {
-                "betas": list(betas[: outcome.steps]),
+                "betas": list(self._counting(betas[: outcome.steps])),
                 "steps": outcome.steps,
                 "gain": outcome.gain,
                 **outcome.attributes(),
             },
         )
         return self.values(outcome)
+
+    def _counting(self, betas: Schedule) -> Schedule:
+        """`betas` without the steps that a later β = 0 makes vain: the same estimates in fewer passes.
+
+        Where passes are searched, their number is what the trial was asked for.
+        """
+        chained = self.outputs == ("last",) and all(evaluator.refinement.chained for evaluator in self.evaluators)
+        if not chained or self.second == PASSES:
+            return betas
+        return after_last_zero(betas) or betas
 
     def _run(self, trial: optuna.Trial, betas: Schedule) -> Outcome:
         """Score excerpt after excerpt, reporting each, until done or pruned."""

@@ -193,11 +193,8 @@ def make_sampler(config: StudyConfig, *, trust_hub: bool = False) -> StudySample
 def model_of(config: StudyConfig) -> PrefixGP:
     """The model of the scores of this study's family."""
     refinement = config.refinement
-    # A share of the residual comes with step 0 never, the guard with its input neither: β = 0 then is another pass.
-    differs = refinement.shift or refinement.output != "last" or refinement.residual > 0 or refinement.peak_guard
-    chained = refinement.rule in ("remix", "unmix") and not differs
     candidates = Candidates(config.family(), config.schedule.resolution)
-    return PrefixGP(candidates, chained=chained, choose_steps=refinement.choose_steps)
+    return PrefixGP(candidates, chained=refinement.chained, choose_steps=refinement.choose_steps)
 
 
 def _check_grid(config: StudyConfig) -> None:

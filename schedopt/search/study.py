@@ -4,11 +4,11 @@ A study is an ordinary Optuna study. Study attributes: `schedopt` (format versio
 `separator`, `weights` and `data` (fingerprints), `optimised` (settings for cheaper passes), `excerpts`, `tracks`,
 `left_out`, `baseline`, `line` and `zeros` (mean score by step, dB), `references` (what scoring these three cost),
 `ending` (why it ended before it had its trials).
-Trial attributes: `betas` (cut to the steps that count), `steps`, `gain` over the baseline in dB, `by_step`, `spread`
-and `gain_by_track` (see `Outcome.attributes`), `weights` of a mixer by target, `output` where it was chosen,
-`passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`), `other` (value, gain, by_step, spread,
-gain_by_track in the second metric of two; also in `zeros`, `line`, `baseline`), `failure` (why a trial failed), `owner`
-(machine and process), `retry_of` (the trial that it tries again), `versions` (those that are not the study's).
+Trial attributes: `betas` (of the steps that count), `steps` (the step whose score counts), `gain` over the baseline in
+dB, `by_step`, `spread` and `gain_by_track` (see `Outcome.attributes`), `weights` of a mixer by target, `output` where
+it was chosen, `passes_run`, `passes_saved`, `seconds`, `role` (`baseline` or `line`), `other` (value, gain, by_step,
+spread, gain_by_track in the second metric of two; also in `zeros`, `line`, `baseline`), `failure` (why a trial failed),
+`owner` (machine and process), `retry_of` (the trial that it tries again), `versions` (those that are not the study's).
 """
 
 from __future__ import annotations

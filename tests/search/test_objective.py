@@ -93,3 +93,37 @@ def test_a_device_that_takes_batches_gets_excerpts_in_groups(monkeypatch: pytest
         assert set(sizes) == {1} if batch == 1 else {1, 2}
     assert found[0][0] == pytest.approx(found[1][0], abs=1e-4)
     assert found[0][1] == found[1][1]
+
+
+@pytest.mark.parametrize(
+    ("options", "cut"),
+    [
+        ({}, True),
+        ({"rule": "unmix"}, True),
+        ({"shift": True}, False),
+        ({"output": "mean"}, False),
+        ({"output": "auto"}, False),
+        ({"residual": 0.2}, False),
+        ({"peak_guard": True}, False),
+        ({"rule": "resum"}, False),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("start", "end", "counting"), [(0.0, 0.6, (0.3, 0.6)), (0.6, 0.0, (0.6, 0.3, 0.0))], ids=str)
+def test_steps_that_a_later_beta_of_0_makes_vain_are_not_kept(
+    options: dict[str, Any], cut: bool, start: float, end: float, counting: Schedule
+) -> None:
+    """The kept schedule gives the trial's score in fewer passes; where β = 0 is another pass, all steps count."""
+    excerpts = [noise_excerpt(seed) for seed in range(2)]
+    refinement = {"steps": 3, "target": "vocals", "choose_steps": False, **options}
+    config = make_config({"study": {"name": "m"}, "refinement": refinement, "search": {"pruner": "none"}})
+    made = PreparedSearch(config, tiny_separator(), excerpts, Store()).objective("vocals", note=False)
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial({"start": start, "end": end})
+    study.optimize(made, n_trials=1)
+    attrs = study.trials[0].user_attrs
+    whole = made.family.make({"start": start, "end": end}, made.resolution)
+    assert tuple(attrs["betas"]) == (counting if cut else whole)
+    assert len(attrs["by_step"]) == len(whole) + 1
+    if options.get("output") != "auto":
+        assert made.outcome(tuple(attrs["betas"])).value == pytest.approx(study.trials[0].value, abs=1e-6)

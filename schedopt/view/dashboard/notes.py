@@ -97,7 +97,7 @@ def trial_note(study: optuna.Study, name: str, trial: FrozenTrial) -> str:
     if "line" in references:
         found.append(f"- over the authors' line n/N: {trial.values[0] - references['line']['value']:+.3f} dB")
     found += [
-        f"- passes per excerpt: {attrs['steps'] + 1}",
+        f"- passes per excerpt: {len(attrs['betas']) + 1}",
         "",
         "Its score is of the excerpts that were searched on, so it is biased upwards: `schedopt benchmark` measures the"
         " schedule on held-out tracks.",

@@ -262,7 +262,7 @@ def _passes(study: optuna.Study, complete: Sequence[FrozenTrial]) -> go.Figure:
         if not front or top[passes] > front[-1][1]:
             front.append((passes, top[passes]))
     drawn = [complete[i] for i in thinned(len(complete), SHOWN_POINTS)]
-    at = [(t.user_attrs["steps"] + 1, float(t.user_attrs["gain"])) for t in drawn]
+    at = [(len(t.user_attrs["betas"]) + 1, float(t.user_attrs["gain"])) for t in drawn]
     traces = [points("trial", at, FAINT, labels=[f"trial {t.number}" for t in drawn])]
     traces += line("front", front, Style(BLUE, symbol="circle"))
     return panels(

@@ -244,7 +244,7 @@ def _study_tables(study: optuna.Study, summary: Summary) -> tuple[Table, ...]:
         attrs = trial.user_attrs
         gain, betas = f"{attrs['gain']:+.3f} dB", _numbers(attrs["betas"])
         rows.append(
-            (str(trial.number), _db(trial.values[0]), gain, str(attrs["steps"] + 1), betas, _params(trial.params))
+            (str(trial.number), _db(trial.values[0]), gain, str(len(attrs["betas"]) + 1), betas, _params(trial.params))
         )
     head = ("trial", "score", "gain over one pass", "passes", "β", "parameters")
     front = tuple((str(t.passes), _db(t.value), f"{t.gain:+.3f} dB", _numbers(t.betas)) for t in summary.front)

@@ -211,9 +211,6 @@ def kept(path: Path, cases: Sequence[Case]) -> dict[str, list[Played | None]]:
     """What a result file holds of earlier runs, by case."""
     studies = json.loads(path.read_text(encoding="utf-8")).get("studies", {}) if path.exists() else {}
     names = {name_of(case) for case in cases}
-    for one in itertools.chain(*studies.values()):
-        if one is not None:
-            one.setdefault("waited", one["passes"])  # results of earlier versions
     return {
         name: [one and Played(**{key: float(value) for key, value in one.items()}) for one in some]
         for name, some in studies.items()

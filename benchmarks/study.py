@@ -60,10 +60,10 @@ class Case:
 
 
 def propose(family: str, steps: int, trials: int, seed: int = 0) -> list[Schedule]:
-    """The schedules that a study of the family tries, in its order, repeated ones too.
+    """The schedules that a study of the family tries, in its order; no sampler of a study repeats one.
 
-    It is a whole study by default settings; only its scores are made up (`benchmarks.stand_ins.Mixed`), so that
-    proposing costs no pass.
+    It is a whole study by default settings without pruning; only its scores are made up (`benchmarks.stand_ins.Mixed`),
+    so that proposing costs no pass.
     """
     settings: StudyConfig = make_config(
         {
@@ -184,13 +184,6 @@ def ladder(
     ]
 
 
-def trials_of(family: str, steps: int, count: int) -> list[Schedule]:
-    """The schedules of a study of `family`: of `free` so many distinct ones, else so many trials as they come."""
-    if family != "free":
-        return propose(family, steps, count)
-    return list(dict.fromkeys(propose(family, steps, 3 * count)))[:count]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["demo"], choices=list(MODELS))
@@ -209,7 +202,7 @@ def main() -> None:
     for name in options.models:
         case = Case(name, options.excerpts, options.seconds)
         for family in options.families:
-            schedules = trials_of(family, options.steps, options.trials)
+            schedules = propose(family, options.steps, options.trials)
             rows += ladder(case, family, schedules, options.targets, options.plain)
             print(table(rows[-5:]), flush=True)
     write_result("study", rows, options.json)

@@ -41,7 +41,7 @@ STALE_SECONDS = 5.0
 """How often a worker that waits looks for trials whose process is silent."""
 
 STUDY_DELETED = "it was deleted while it ran; the same command starts it anew"
-DELETED = "the database was deleted while the study ran; the same command starts it anew"
+DATABASE_DELETED = "the database was deleted while the study ran; the same command starts it anew"
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 OPEN = (TrialState.WAITING, TrialState.RUNNING)
@@ -278,7 +278,7 @@ class _Worker:
     def check_there(self) -> None:
         """Raise where the database's file was deleted: SQLite would write to what is left of it without an error."""
         if self.file is not None and self.file != _file_of(self.study):
-            raise StudyError(f"{shown(backend(self.study._storage).url)}: {DELETED}")
+            raise StudyError(f"{shown(backend(self.study._storage).url)}: {DATABASE_DELETED}")
 
 
 def _file_of(study: optuna.Study) -> tuple[int, int] | None:

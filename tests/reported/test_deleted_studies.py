@@ -9,16 +9,20 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages._rdb import models
 
 from schedopt.cli import call
 from schedopt.config import load_config
 from schedopt.errors import DeletedError, StudyError
+from schedopt.proof.families import _entries
 from schedopt.search.export import schedule_file_of
+from schedopt.search.objective import Objective
 from schedopt.search.study import config_of
 from schedopt.search.summary import summarize
 from schedopt.storage.opening import open_storage
 from schedopt.view.dashboard.listen import listen_page
 from schedopt.view.dashboard.refresh import Refresher
+from schedopt.view.dashboard.server import _writable
 from schedopt.view.report.sources import Audio, study_page
 from schedopt.workers.loop import work
 from schedopt.workers.run import run
@@ -38,10 +42,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def deleted_after(calls: int, storage: optuna.storages.RDBStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+def deleted_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the study vanish behind the first `calls` reads of it: whoever reads on meets Optuna's own error."""
-    from optuna.storages._rdb import models
-
     left = [calls]
     ours = threading.current_thread()
 
@@ -94,7 +96,7 @@ def error_after(
     calls: int, reader: str, url: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> StudyError | KeyError | None:
     with monkeypatch.context() as patched:
-        deleted_after(calls, open_storage(url), patched)
+        deleted_after(calls, patched)
         try:
             READERS[reader](url, name)
         except (StudyError, KeyError) as error:
@@ -107,7 +109,7 @@ def test_a_report_says_that_it_was_deleted(path: Path, monkeypatch: pytest.Monke
     storage = open_storage(config.study.storage)
     for calls in (3, 6, 9):
         with monkeypatch.context() as patched:
-            deleted_after(calls, storage, patched)
+            deleted_after(calls, patched)
             with pytest.raises(DeletedError, match=DELETED):
                 study_page(config, storage, Audio(False))
 
@@ -116,7 +118,7 @@ def test_the_page_of_its_audio_is_not_found(path: Path, monkeypatch: pytest.Monk
     storage = open_storage(load_config(path).study.storage)
     for calls in range(4):
         with monkeypatch.context() as patched:
-            deleted_after(calls, storage, patched)
+            deleted_after(calls, patched)
             answer = listen_page(storage, 1)
             assert not isinstance(answer, str)
             assert answer.status_code == 404
@@ -129,7 +131,7 @@ def test_the_dashboards_thread_says_nothing(
     storage = open_storage(url)
     for calls in range(12):
         with monkeypatch.context() as patched:
-            deleted_after(calls, storage, patched)
+            deleted_after(calls, patched)
             Refresher(url).turn(storage)
     assert not caplog.records
 
@@ -138,7 +140,7 @@ def test_status_leaves_it_out(path: Path, capsys: Capture, monkeypatch: pytest.M
     url = load_config(path).study.storage
     for calls in range(3):
         with monkeypatch.context() as patched:
-            deleted_after(calls, open_storage(url), patched)
+            deleted_after(calls, patched)
             assert call(["status", "--storage", url]) == 0
             said = capsys.readouterr()
             assert "small" not in said.out
@@ -173,8 +175,6 @@ def test_a_worker_ends_with_one_line(moment: str, tmp_path: Path, caplog: pytest
 
 
 def test_a_run_ends_with_one_line(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    from schedopt.search.objective import Objective
-
     path = write_study(tmp_path, tracks=1, refinement={"steps": 1}, study={"trials": 5}, store={"audio": 0})
     url = load_config(path).study.storage
     scored: list[int] = []
@@ -196,14 +196,11 @@ def test_a_run_ends_with_one_line(tmp_path: Path, capsys: Capture, monkeypatch: 
 
 
 def test_a_dashboard_and_a_benchmark_look_at_those_that_are_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from schedopt.proof.families import _entries
-    from schedopt.view.dashboard.server import _writable
-
     config = load_config(path)
     url, storage, target = config.study.storage, open_storage(config.study.storage), config.refinement.targets[0]
     for calls in range(4):
         with monkeypatch.context() as patched:
-            deleted_after(calls, storage, patched)
+            deleted_after(calls, patched)
             _writable(storage, url)
             assert _entries(url, target, "sdr", None) == []
     assert len(_entries(url, target, "sdr", None)) == 1

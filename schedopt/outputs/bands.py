@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import scipy  # its parts are loaded at their first use
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -49,9 +50,6 @@ def responses(size: int, rate: int) -> NDArray[np.float64]:
 
 def size_for(samples: int) -> int:
     """Length of an FFT in which a filtered signal of `samples` does not meet its own beginning."""
-    # Here, since it takes a while of every command's start.
-    import scipy.fft
-
     return int(scipy.fft.next_fast_len(samples + REACH, real=True))
 
 

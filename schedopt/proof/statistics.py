@@ -24,8 +24,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.special
-import scipy.stats
+import scipy  # its parts are loaded at their first use
 from numpy.typing import ArrayLike, NDArray
 
 from schedopt.errors import DataError

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.special
+import scipy  # its parts are loaded at their first use
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
@@ -59,11 +59,15 @@ UNKNOWN_ERROR = 0.05
 
 @dataclass(frozen=True)
 class Known:
-    """What a study's trials tell: the model of their scores (None without one), the best of them in dB, and which nodes
-    and schedules (M, N) were separated or are being so."""
+    """What a study's trials tell: the model of their scores (None without one), the highest value of a trial and the
+    highest score of any node in dB, and which nodes and schedules (M, N) were separated or are being so.
+
+    A prefix of the line n/N may score higher than every trial; at the study's resolution it may not be in the family.
+    """
 
     surface: Surface | None
     best: float
+    highest: float
     nodes: NDArray[np.int64]
     schedules: Array
 
@@ -106,7 +110,7 @@ class PrefixGP:
         """
         trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
         known, selected = self.known(trials, study), selected_trial(study, trials)
-        if known.surface is None or selected is None or known.best > selected.values[0] + gain:
+        if known.surface is None or selected is None or known.highest > selected.values[0] + gain:
             return 1.0
         surface, limit = known.surface, selected.values[0] + gain
 
@@ -133,13 +137,15 @@ class PrefixGP:
         nodes = [self.nodes(taken).reshape(-1, self.steps), self._plain()]
         measured = self._measured(trials, study)
         if not measured:
-            return Known(None, math.nan, keys(np.concatenate(nodes)), taken)
+            return Known(None, math.nan, math.nan, keys(np.concatenate(nodes)), taken)
         x, (values, errors) = np.array(list(measured)), np.array(list(measured.values())).T
         certain = values[errors == 0]
-        best = float((certain if len(certain) else values).max())
+        highest = float((certain if len(certain) else values).max())
+        complete = [t.values[0] for t in trials if t.state == TrialState.COMPLETE and math.isfinite(t.values[0])]
+        best = max(complete, default=highest)
         running = [t for t in trials if t.state in (TrialState.RUNNING, TrialState.WAITING)]
         surface = self._learnt(x, values, errors, self.candidates.taken(running))
-        return Known(surface, best, keys(np.concatenate(nodes)), taken)
+        return Known(surface, best, highest, keys(np.concatenate(nodes)), taken)
 
     def nodes(self, schedules: Array) -> Array:
         """(P, N) → (P, N, N): the node after each step n. Chained: what follows its last β = 0, filled with zeros from

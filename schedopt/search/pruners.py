@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.linalg
+import scipy  # its parts are loaded at their first use
 from numpy.typing import NDArray
 from optuna.pruners import BasePruner
 from optuna.study import Study
@@ -233,9 +233,6 @@ def _is_worse(rival: Rival, values: Mapping[int, float]) -> bool:
     differences = (mine - others)[mine != others]
     if len(differences) < 2 or not np.all(np.isfinite(differences)) or differences.mean() >= 0:
         return False
-    # Here, since it takes a second of every command's start.
-    import scipy.stats
-
     if scipy.stats.wilcoxon(differences, alternative="less").pvalue >= P_THRESHOLD:
         return False
     seen = rival.among(shared)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.special
+import scipy  # its parts are loaded at their first use
 from numpy.typing import ArrayLike, NDArray
 from optuna.trial import FrozenTrial, TrialState
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
+import scipy  # its parts are loaded at their first use
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks.samplers import study_of
-from benchmarks.stand_ins import Mixed
+from benchmarks.stand_ins import EXCERPTS, Mixed
 from schedopt.config import StudyConfig, make_config
-from schedopt.evaluation import Evaluator
+from schedopt.evaluation import Evaluator, Scores
 from schedopt.refinement import Refinement
 from schedopt.search.samplers import make_sampler, model_of
 from schedopt.search.space import suggest
@@ -102,3 +103,30 @@ def test_trials_that_promise_nothing_cost_one_pass() -> None:
     assert passes[39] - passes[24] <= 15 + 3
     assert passes[39] < 75
     assert study.best_value > study.user_attrs["baseline"]["value"] + 0.2
+
+
+class Narrow(Mixed):
+    """Each step gains most at β = 0.24, 0.05 dB; all but the first lose 0.1 dB beside."""
+
+    def table(self, schedules: NDArray[np.float64]) -> Scores:
+        gain = 0.05 - 2 * (schedules - 0.24) ** 2
+        lost = 0.1 * (np.cumsum(schedules > 0, axis=1) > 1)
+        after = np.where(schedules == 0, 0, gain - lost)
+        return np.asarray(8 + np.repeat(np.pad(after, ((0, 0), (1, 0)))[None], EXCERPTS, axis=0))
+
+
+def test_a_trial_need_not_exceed_a_reference_that_the_family_does_not_hold() -> None:
+    """The line's first step is 0.25 and scores higher than any β of the grid, of which 0.2 is the best."""
+    settings = make_config(
+        {
+            "study": {"name": "s"},
+            "refinement": {"steps": 4},
+            "schedule": {"family": "free"},
+            "search": {"pruner": "none"},
+        }
+    )
+    study, objective = study_of(Narrow(seed=0), settings)
+    study.optimize(objective, n_trials=12)
+    assert study.best_trial.user_attrs["betas"] == [0.2]
+    known = model_of(settings).known(study.get_trials(deepcopy=False), study)
+    assert known.best == study.best_value < known.highest == max(study.user_attrs["line"]["by_step"])

@@ -1,9 +1,13 @@
-"""What pruners save and what they lose, on scores of the demo model: `python -m benchmarks.pruners`.
+"""What pruners save and what they lose: `python -m benchmarks.pruners`.
 
-Whole studies of the family linear are played on the recorded table (`benchmarks.recorded`), with schedopt's own
-objective, sampler and pruners: each with a seed of its own, on excerpts drawn from those there are. Columns: passes an
-excerpt, how many trials were pruned, and what the best trial's gain lacks to that of the best schedule there is, in
-dB: mean and worst of the seeds.
+Whole studies with schedopt's own objective, references, sampler and pruners on stand-ins for the evaluator
+(`benchmarks.stand_ins`): recorded scores of the demo model, each seed on other tracks of the twelve, and made ones of
+many tracks. The highest mean is selected. Columns: passes an excerpt, how many trials were pruned, and what the best
+trial's gain on the searched tracks lacks to that of the best schedule there is, in dB: mean and worst of the seeds.
+
+`race 4` and `race 8` are SMAC's intensification (Hutter, Hoos & Leyton-Brown, LION 2011, section 3.1): a trial is
+compared with the selected one on the same 4, 8, 16 … tracks and ends as soon as it is not better there. They are here
+to be compared with, not for studies.
 """
 
 from __future__ import annotations
@@ -11,25 +15,43 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import optuna
 from joblib import Parallel, delayed
 from optuna.pruners import BasePruner
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from benchmarks._harness import table, write_result
-from benchmarks.recorded import STEPS, linear_schedules
-from benchmarks.samplers import RECORDED
-from benchmarks.stand_ins import Replayed
-from schedopt.config import StudyConfig, make_config
-from schedopt.evaluation import Evaluator
-from schedopt.search.objective import Objective
+from benchmarks.recorded import STEPS
+from benchmarks.samplers import RECORDED, reachable, study_of
+from benchmarks.stand_ins import Made, Mixed, Replayed, StandIn
+from schedopt.config import make_config
 from schedopt.search.pruners import PairedPruner, PredictivePruner, make_pruner
-from schedopt.search.samplers import make_sampler
 from schedopt.search_options import SearchOptions
+
+
+class Race(PairedPruner):
+    """Ends a trial that is not better than the selected one on the same `first`, 2 · `first`, … excerpts."""
+
+    def __init__(self, tracks: Sequence[str], first: int) -> None:
+        super().__init__(tracks)
+        self._first = first
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        self._read_once(study, trial)
+        seen = sorted(trial.intermediate_values)
+        laps = len(seen) / self._first
+        if self._rival is None or laps < 1 or not np.log2(laps).is_integer() or not {*seen} <= {*self._rival.values}:
+            return False
+        mine, others = (np.array([some[e] for e in seen]) for some in (trial.intermediate_values, self._rival.values))
+        among = self._rival.among(seen)
+        return not among.worth(mine) > among.worth(others)
+
 
 VARIANTS: dict[str, tuple[str, Callable[[Sequence[str]], BasePruner]]] = {
     "none": ("none", lambda tracks: make_pruner(SearchOptions(pruner="none"), tracks)),
@@ -37,51 +59,66 @@ VARIANTS: dict[str, tuple[str, Callable[[Sequence[str]], BasePruner]]] = {
     "predictive": ("predictive", PredictivePruner),
     "chance 0.1": ("predictive", partial(PredictivePruner, chance=0.1)),
     "chance 0.3": ("predictive", partial(PredictivePruner, chance=0.3)),
-    "learn from 5": ("predictive", partial(PredictivePruner, learn_from=5)),
     "learn from 8": ("predictive", partial(PredictivePruner, learn_from=8)),
+    "race 4": ("predictive", partial(Race, first=4)),
+    "race 8": ("predictive", partial(Race, first=8)),
 }
-"""Its name in study files and how it is made for so many excerpts; the last four differ in one argument."""
+"""The name in study files after which trials report, and how it is made for so many excerpts."""
+
+SURFACES: dict[str, Callable[[int, int], StandIn]] = {
+    "vocals": lambda seed, tracks: Replayed("vocals", drawn(seed, tracks)),
+    "drums": lambda seed, tracks: Replayed("drums", drawn(seed, tracks)),
+    "made": Made,
+    "mixed": Mixed,
+}
 
 
-def config(seed: int, **sections: Any) -> StudyConfig:
-    return make_config({"study": {"name": "s", "seed": seed}, "refinement": {"steps": STEPS}, **sections})
+def drawn(seed: int, tracks: int) -> list[int]:
+    return sorted(np.random.default_rng(seed).permutation(RECORDED)[:tracks].tolist())
 
 
-def study(stem: str, variant: str, excerpts: int, trials: int, seed: int) -> tuple[float, int, float]:
+def play(scores: str, tracks: int, family: str, variant: str, trials: int, seed: int) -> tuple[float, int, float]:
     """Passes an excerpt, pruned trials, and the loss in dB of one study."""
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    evaluator = Replayed(stem, np.random.default_rng(seed).permutation(RECORDED)[:excerpts].tolist())
+    stand_in = SURFACES[scores](seed, tracks)
     name, make = VARIANTS[variant]
-    settings = config(seed, search={"pruner": name})
-    objective = Objective(
-        [cast(Evaluator, evaluator)],
-        settings.family(),
-        resolution=settings.schedule.resolution,
-        pruner=name,
-        seed=seed,
+    settings = make_config(
+        {
+            "study": {"name": "s", "seed": seed},
+            "refinement": {"steps": STEPS, **({} if stand_in.chained else {"shift": True})},
+            "schedule": {"family": family},
+            "search": {"pruner": name, "choose": "highest"},
+        }
     )
-    made = optuna.create_study(direction="maximize", sampler=make_sampler(settings), pruner=make(objective.unit_tracks))
-    made.optimize(objective, n_trials=trials)
-    pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in made.trials)
-    scores = evaluator.table(np.array(linear_schedules()))[evaluator.searched]
-    best = scores.mean(axis=0)[:, 1:].max()
-    return evaluator.passes.run / excerpts, pruned, float(best - made.best_value)
+    study, objective = study_of(stand_in, settings)
+    study.pruner = make(objective.unit_tracks)
+    study.optimize(objective, n_trials=trials)
+    pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in study.get_trials(deepcopy=False))
+    return stand_in.passes.run / tracks, pruned, best_score(scores, tracks, family, seed) - study.best_value
+
+
+@cache
+def best_score(scores: str, tracks: int, family: str, seed: int) -> float:
+    return reachable(SURFACES[scores](seed, tracks), family)
 
 
 def played(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each number of excerpts and pruner."""
+    """A row for each kind of scores, family and pruner."""
     rows: list[dict[str, Any]] = []
-    for excerpts, variant in itertools.product(options.excerpts, VARIANTS):
+    for scores, family, variant in itertools.product(options.scores, options.families, VARIANTS):
+        tracks = options.recorded if scores in ("vocals", "drums") else options.made
         studies = Parallel(n_jobs=options.jobs)(
-            delayed(study)(options.stem, variant, excerpts, options.trials, seed) for seed in range(options.seeds)
+            delayed(play)(scores, tracks, family, variant, options.trials, seed) for seed in range(options.seeds)
         )
         passes, pruned, lost = np.array(studies).T
         rows.append(
             {
-                "excerpts": excerpts,
+                "scores": scores,
+                "tracks": tracks,
+                "family": family,
                 "pruner": variant,
-                "passes": round(float(passes.mean())),
-                "pruned": round(float(pruned.mean())),
+                "passes": round(float(passes.mean()), 1),
+                "pruned": round(float(pruned.mean()), 1),
                 "lost dB": round(float(lost.mean()), 4),
                 "worst dB": round(float(lost.max()), 4),
             }
@@ -92,17 +129,22 @@ def played(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=16)
-    parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--excerpts", type=int, nargs="+", default=[8, 12], help="so many of them in a study")
-    parser.add_argument("--stem", default="vocals")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--scores", nargs="+", default=list(SURFACES), choices=list(SURFACES))
+    parser.add_argument("--families", nargs="+", default=["linear", "free"])
+    parser.add_argument("--recorded", type=int, default=8, help="tracks of a study on recorded scores, of 12")
+    parser.add_argument("--made", type=int, default=48, help="tracks of a study on made scores")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", type=Path, help="file of the result; default: benchmarks/results/pruners.json")
     options = parser.parse_args()
     rows = played(options)
     print(table(rows))
-    write_result("pruners", rows, options.json, seeds=options.seeds, trials=options.trials, stem=options.stem)
+    write_result("pruners", rows, options.json, seeds=options.seeds, trials=options.trials)
 
 
 if __name__ == "__main__":
-    main()
+    # By its name, since other processes must find what they are sent.
+    from benchmarks import pruners
+
+    pruners.main()

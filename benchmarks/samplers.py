@@ -99,12 +99,18 @@ def schedules_of(name: str) -> NDArray[np.float64]:
     )
 
 
+def reachable(stand_in: StandIn, name: str) -> float:
+    """The highest mean score of a family's schedules and their prefixes on the searched tracks, dB."""
+    schedules = schedules_of(name)
+    parts = [schedules[first : first + 8192] for first in range(0, len(schedules), 8192)]
+    return max(float(stand_in.table(part)[stand_in.searched].mean(axis=0)[:, 1:].max()) for part in parts)
+
+
 @cache
 def goal(surface: str, name: str, seed: int) -> float | None:
     """The score with `SHARE` of the gain that the family can reach on the searched tracks; None where that is nil."""
-    stand_in, schedules = SURFACES[surface](seed), schedules_of(name)
-    parts = [schedules[first : first + 8192] for first in range(0, len(schedules), 8192)]
-    best = max(float(stand_in.table(part)[stand_in.searched].mean(axis=0)[:, 1:].max()) for part in parts)
+    stand_in = SURFACES[surface](seed)
+    best = reachable(stand_in, name)
     start = float(stand_in.by_step((0.0,) * STEPS)[:, 0].mean())
     return start + SHARE * (best - start) if best - start >= LEAST else None
 

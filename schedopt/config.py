@@ -112,8 +112,10 @@ class SeparatorSection(Section):
         description="demo | demucs name | hf://namespace/name | FILE.safetensors | folder of .th",
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto | cpu | cuda | mps")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto takes bfloat16 where the hardware has it; results are exported in float32"
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = Field(
+        "auto",
+        description="auto takes bfloat16 where the hardware has it; tf32 (cuda) is PyTorch's default there, float32"
+        " without it; results are exported in float32",
     )
     overlap: float = Field(0.25, ge=0, lt=1, description="share of a segment that overlaps the next one")
     optimise: bool = Field(

@@ -12,7 +12,7 @@ import pytest
 SMALL = {
     "samplers": "--seeds 2 --trials 3 --limit 4 --scores mixed --families linear --samplers prefix-gp --pruners none",
     "stopping": "--seeds 2 --trials 9 --samplers prefix-gp",
-    "pruners": "--seeds 2 --trials 3 --excerpts 4",
+    "pruners": "--seeds 2 --trials 3 --scores vocals --families linear --recorded 5",
 }
 
 

@@ -65,7 +65,7 @@ class SearchedModel(FrozenModel):
     """The separator of the search. `weights` is that of `Separator`, like `fingerprint`, which covers settings too."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "float32"
     overlap: float = Field(0.25, ge=0, lt=1, description="of neighbouring segments, as a part of a segment")
     stems: dict[StemName, tuple[StemName, ...]] = Field(
         default_factory=dict, description="stems that are sums of the model's own", json_schema_extra=NO_OTHER_KEYS

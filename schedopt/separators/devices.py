@@ -11,7 +11,7 @@ import torch
 
 from schedopt.errors import SeparatorError
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 BATCH_SEGMENTS = {"cuda": 8, "mps": 2}
 """Segments per forward pass by device; 1 elsewhere: two at once were no faster than one by one on a CPU."""
@@ -44,14 +44,17 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     That is CUDA from Ampere on, and CPUs with AMX or AVX512-BF16.
 
     Raises:
-        SeparatorError: an unknown precision, or bfloat16 on a device for which it is not offered (mps).
+        SeparatorError: an unknown precision, or one that is not offered on this device: bfloat16 on mps, tf32 but on
+            cuda.
     """
     if precision == "auto":
         return "bfloat16" if _multiplies_bfloat16(device) else "float32"
     if precision not in PRECISIONS:
-        raise SeparatorError(f"precision {precision!r} is not known: auto, float32 or bfloat16")
+        raise SeparatorError(f"precision {precision!r} is not known: auto, float32, tf32 or bfloat16")
     if precision == "bfloat16" and device.type == "mps":
         raise SeparatorError("precision bfloat16 is for cpu and cuda; mps runs in float32")
+    if precision == "tf32" and device.type != "cuda":
+        raise SeparatorError(f"precision tf32 is for cuda; {device.type} runs in float32")
     return precision
 
 
@@ -62,22 +65,23 @@ def batch_for(device: torch.device) -> int:
 
 @contextlib.contextmanager
 def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
-    """Runs networks in `precision`: bfloat16 by autocast; float32 without TF32 in cuDNN's convolutions."""
+    """Runs networks in `precision`: bfloat16 by autocast; float32 without TF32 in cuDNN's convolutions, which is on by
+    PyTorch's default; tf32 as that default has it, where convolutions round what they multiply to 10 bits."""
     with contextlib.ExitStack() as stack:
         if precision == "bfloat16":
             stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16))
         elif device.type == "cuda":
-            stack.enter_context(_without_tf32())
+            stack.enter_context(_convolutions(tf32=precision == "tf32"))
         yield
 
 
-def _without_tf32() -> contextlib.AbstractContextManager[None]:
+def _convolutions(*, tf32: bool) -> contextlib.AbstractContextManager[None]:
     cudnn = torch.backends.cudnn
     flags: contextlib.AbstractContextManager[None] = cudnn.flags(
         enabled=cudnn.enabled,
         benchmark=cudnn.benchmark,
         deterministic=cudnn.deterministic,
-        allow_tf32=False,
+        allow_tf32=tf32,
     )
     return flags
 

@@ -41,7 +41,7 @@ def load_separator(
             separator that an installed package offers. A bare name that demucs knows is that model even where a folder
             is called so; `./htdemucs` is the folder.
         device: auto, cpu, cuda, cuda:N or mps. A plug-in says by itself where it computes.
-        precision: float32, bfloat16, or auto (bfloat16 where the hardware multiplies in it).
+        precision: float32, tf32 (cuda), bfloat16, or auto (bfloat16 where the hardware multiplies in it).
         overlap: of neighbouring segments, as a part of a segment; from 0 to below 1.
         segment: seconds; the model's own where None; `math.inf`: audio is not cut, which a transformer does not allow.
         batch_segments: the most segments that go through a network at once; by device where None (1 on a CPU).

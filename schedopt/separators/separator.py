@@ -54,7 +54,7 @@ class Separator:
         fingerprint: 16 hex digits over `weights`, segment, overlap and stems: what separator this is, wherever it runs.
         weights: 16 hex digits over classes, arguments and weights alone.
         device: where the networks run.
-        precision: `float32` or `bfloat16`.
+        precision: `float32`, `tf32` or `bfloat16`.
         normalises: inputs are normalised by mean and standard deviation of their mono mix, and estimates scaled back.
         optimised: settings of this machine for cheaper passes, which change estimates by float32's rounding.
         members: the networks, and `parts`: which of their stems add up to each of `stems`.

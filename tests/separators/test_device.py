@@ -63,11 +63,27 @@ def test_auto_precision_is_what_the_processor_multiplies_in(
 def test_precision_by_name() -> None:
     cpu = torch.device("cpu")
     assert [resolve_precision(name, cpu) for name in ("float32", "bfloat16")] == ["float32", "bfloat16"]
-    with pytest.raises(SeparatorError, match="precision 'half' is not known: auto, float32 or bfloat16"):
+    assert resolve_precision("tf32", torch.device("cuda")) == "tf32"
+    with pytest.raises(SeparatorError, match="precision 'half' is not known: auto, float32, tf32 or bfloat16"):
         resolve_precision("half", cpu)
     with pytest.raises(SeparatorError, match="mps runs in float32"):
         resolve_precision("bfloat16", torch.device("mps"))
+    for kind in ("cpu", "mps"):
+        with pytest.raises(SeparatorError, match=f"precision tf32 is for cuda; {kind} runs in float32"):
+            resolve_precision("tf32", torch.device(kind))
     assert resolve_precision("auto", torch.device("mps")) == "float32"
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_on_cuda_tf32_is_on_where_the_precision_says_so_and_as_it_was_afterwards(
+    before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "allow_tf32", before)
+    for precision, expected in (("float32", False), ("tf32", True)):
+        with devices.arithmetic(torch.device("cuda"), precision):
+            assert cudnn.allow_tf32 == expected
+        assert cudnn.allow_tf32 == before
 
 
 def test_auto_leaves_a_device_that_cannot_run_the_model(

@@ -82,7 +82,9 @@ def search(way: str, stem: str, trials: int, tracks: int, seed: int) -> Searched
         made: list[Summary] = []
         cpu, _ = seconds_of(lambda: made.extend(run(config)))
         study = optuna.load_study(study_name="s", storage=url)
-        schedules = [tuple(t.user_attrs["betas"]) for t in study.get_trials(deepcopy=False) if "betas" in t.user_attrs]
+        # Whole, as a plain way runs them: trials do not keep the steps that a later β = 0 makes vain.
+        tried = [trial.params for trial in study.get_trials(deepcopy=False)]
+        schedules = [config.family().make(params, config.schedule.resolution) for params in tried]
     (summary,) = made
     assert summary.selected is not None
     return Searched(summary, tuple(summary.selected.betas), schedules, cpu)

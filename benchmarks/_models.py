@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from demucs.apply import Model, apply_model
@@ -41,6 +43,10 @@ def excerpts(count: int, seconds: float) -> Sequence[Excerpt]:
     return cut_excerpts(load_tracks("demo", "search", count), seconds)
 
 
+aten = torch.ops.aten
+PLAIN, FUSED = aten._scaled_dot_product_flash_attention_for_cpu, aten._native_multi_head_attention
+"""Attention on a CPU; the fused one holds the linear layers before and after it."""
+
 SIZE = 2048
 """Side of the matrices of the plain product."""
 
@@ -69,11 +75,33 @@ def peak_rate(device: torch.device, dtype: torch.dtype) -> float:
     return max(rates)
 
 
-def operations(work: Callable[[], object]) -> int:
-    """Multiplications and additions of `work`, counted by torch (convolutions and products, not the FFTs)."""
-    with FlopCounterMode(display=False) as counter:
+def operations(work: Callable[[], object]) -> dict[str, int]:
+    """Multiplications and additions of `work` by kind, counted by torch; not those of the FFTs and of single values.
+
+    Linear layers include those before and after attention. Attention is that of the CPU's operations.
+    """
+    counts = [_counted(work, self_attention) for self_attention in (_self_attention, _attention)]
+    convolutions = counts[0].get(aten.convolution, 0)
+    attention = sum(counts[1].get(one, 0) for one in (PLAIN, FUSED))
+    linear = sum(counts[0].values()) - convolutions - attention
+    return {"convolutions": convolutions, "linear layers": linear, "attention": attention}
+
+
+def _counted(work: Callable[[], object], self_attention: Callable[..., int]) -> dict[Any, int]:
+    """Operation of PyTorch → multiplications and additions, with the CPU's attention, which torch does not count."""
+    with FlopCounterMode(display=False, custom_mapping={PLAIN: _attention, FUSED: self_attention}) as counter:
         work()
-    return int(counter.get_total_flops())
+    return dict(counter.get_flop_counts().get("Global", {}))
+
+
+def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
+    """Of shapes (batch, …, tokens, width): the products of queries and keys, and of weights and values."""
+    return 2 * math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _self_attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
+    """Four products with square matrices as well."""
+    return 8 * math.prod(query) * query[-1] + _attention(query, key, value)
 
 
 def plain_pass(model: Model, mixture: Tensor) -> Tensor:

@@ -9,6 +9,9 @@ The ways of the ladder, each on top of the one before:
 
 All ways take turns; each row gives medians of CPU time and of the time on the clock. `ratio` compares CPU time (on a
 CPU) with the best plain way. `max |Δ|` is the largest difference from `apply_model`, as a part of the largest value.
+
+`--profile` prints where the CPU time of the target's pass goes instead, by kinds of PyTorch's operations, and how near
+to the machine's fastest rate they run.
 """
 
 from __future__ import annotations
@@ -30,6 +33,15 @@ from schedopt.memory import keep_freed_memory
 from schedopt.separators import Separator
 
 TARGET = "vocals"
+KINDS = {
+    "convolutions": ("conv",),
+    "linear layers": ("addmm", "aten::mm", "linear"),
+    "attention": ("attention", "attn", "bmm", "softmax"),
+    "activations and norms": ("gelu", "glu", "sigmoid", "norm", "std", "mean"),
+    "Fourier transforms": ("fft",),
+    "copies": ("copy", "cat", "fill", "zero", "unfold", "pad"),
+}
+"""Parts of the names of operations; what has none of them is "other". Fused layers count their parts."""
 PLAIN = "allocator settings"
 
 
@@ -76,7 +88,7 @@ def ladder(
             for way, run in ways.items():
                 taken.setdefault(way, []).append(run())
     separator = Separator.from_model(model, device=device)
-    flops = operations(lambda: separator(mixture[None], stems=(TARGET,)))
+    flops = sum(operations(lambda: separator(mixture[None], stems=(TARGET,))).values())
     least = flops / peak_rate(place, torch.float32)
     cost = {way: (median(cpu for cpu, _ in pairs), median(wall for _, wall in pairs)) for way, pairs in taken.items()}
     cost[f"least possible ({flops / 1e9:.1f} Gflop, {flops / least / 1e9:.0f} Gflop/s)"] = least, least
@@ -124,6 +136,35 @@ def _our_ways(
     return {way: functools.partial(run, *pair) for way, pair in separators.items()}, change
 
 
+def profiled(name: str, seconds: float, passes: int) -> list[dict[str, Any]]:
+    """CPU time of a pass by kind of operation, without that of the operations which it calls."""
+    keep_freed_memory()
+    (excerpt,) = excerpts(1, seconds)
+    mixture, separator = mix(excerpt.references)[None], Separator.from_model(MODELS[name](), device="cpu")
+    separator(mixture, stems=(TARGET,))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        for _ in range(passes):
+            separator(mixture, stems=(TARGET,))
+    spent: dict[str, float] = {}
+    for one in profile.key_averages():
+        kind = next((kind for kind, parts in KINDS.items() if any(part in one.key for part in parts)), "other")
+        spent[kind] = spent.get(kind, 0) + one.self_cpu_time_total / 1e6 / passes
+    total, done = sum(spent.values()), operations(lambda: separator(mixture, stems=(TARGET,)))
+    peak = peak_rate(torch.device("cpu"), torch.float32)
+    return [
+        {
+            "model": name,
+            "operations": kind,
+            "CPU s": cpu,
+            "%": round(100 * cpu / total, 1),
+            "Gflop": round(done[kind] / 1e9, 1) if done.get(kind) else None,
+            "Gflop/s": round(done[kind] / cpu / 1e9, 1) if done.get(kind) else None,
+            "% of peak": round(100 * done[kind] / cpu / peak) if done.get(kind) else None,
+        }
+        for kind, cpu in sorted(spent.items(), key=lambda pair: -pair[1])
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", nargs="+", default=["cuda" if torch.cuda.is_available() else "cpu"])
@@ -133,9 +174,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
-    parser.add_argument("--json", type=Path, help="file of the result; default: benchmarks/results/separate.json")
+    parser.add_argument("--json", type=Path, help="file of the result; default: results/separate.json or profile.json")
+    parser.add_argument("--profile", action="store_true", help="print where the time of a pass on the CPU goes")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.profile:
+        shares = [row for name in options.models for row in profiled(name, options.seconds, options.repeats)]
+        print(table(shares))
+        write_result("profile", shares, options.json)
+        return
     rows = [
         row
         for name in options.models

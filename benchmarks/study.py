@@ -155,7 +155,7 @@ def ladder(
     passes = sum(evaluator.passes.run for evaluator in evaluators.values())
     mixture = mix(music[0].references)
     hashing = median(seconds_of(lambda: digest(mixture))[0] for _ in range(9)) * count * len(pairs) * (steps + 1)
-    least = passes * operations(lambda: separator(mixture[None], stems=targets[:1]))
+    least = passes * sum(operations(lambda: separator(mixture[None], stems=targets[:1])).values())
     ways = {
         "the report's way": (len(pairs) * (steps + 1) * count, len(pairs) * median(sum(one[:2]) for one in report)),
         "target only": (len(pairs) * (steps + 1) * count, len(pairs) * median(sum(one[:2]) for one in better)),

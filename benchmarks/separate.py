@@ -7,8 +7,10 @@ The ways of the ladder, each on top of the one before:
   machine chooses (`[separator] optimise`);
 - `least possible`: the operations of the target's pass at the fastest rate of a matrix product or a convolution here.
 
-All ways take turns; each row gives medians of CPU time and of the time on the clock. `ratio` compares CPU time (on a
-CPU) with the best plain way. `max |Δ|` is the largest difference from `apply_model`, as a part of the largest value.
+All ways take turns, the plain ones in three processes one after the other, since by its place in memory a process may
+take a sixth more than another for every pass; each row gives medians of CPU time and of the time on the clock. `ratio`
+compares CPU time (on a CPU) with the best plain way. `max |Δ|` is the largest difference from `apply_model`, as a part
+of the largest value.
 
 `--profile` prints where the CPU time of the target's pass goes instead, by kinds of PyTorch's operations, and how near
 to the machine's fastest rate they run.
@@ -19,6 +21,7 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,6 +36,10 @@ from schedopt.memory import keep_freed_memory
 from schedopt.separators import Separator
 
 TARGET = "vocals"
+PROCESSES = 3
+WARM_UP = 3
+"""Passes of a new process that do not count: it takes memory from the system."""
+
 KINDS = {
     "convolutions": ("conv",),
     "linear layers": ("addmm", "aten::mm", "linear"),
@@ -66,6 +73,11 @@ def plain_seconds(name: str, device: str, seconds: float, keep: bool, threads: i
     return seconds_of(work)
 
 
+def _in(process: Executor, *arguments: Any) -> tuple[float, float]:
+    """`plain_seconds` in another process."""
+    return process.submit(plain_seconds, *arguments).result()
+
+
 def ladder(
     name: str, device: str, precisions: Sequence[str], batches: Sequence[int], seconds: float, repeats: int
 ) -> list[dict[str, Any]]:
@@ -76,17 +88,20 @@ def ladder(
     expected = plain_pass(model, mixture)
     ours, change = _our_ways(model, device, precisions, batches, mixture, expected)
     taken: dict[str, list[tuple[float, float]]] = {}
-    with fresh_process() as bare, fresh_process() as kept:
-        ways: dict[str, Callable[[], tuple[float, float]]] = {
-            "apply_model": lambda: bare.submit(plain_seconds, name, device, seconds, False, threads).result(),
-            PLAIN: lambda: kept.submit(plain_seconds, name, device, seconds, True, threads).result(),
-        }
-        ways |= {name: functools.partial(seconds_of, work) for name, work in ours.items()}
-        for run in ways.values():
-            run()  # once before it counts
-        for _ in range(repeats):
-            for way, run in ways.items():
-                taken.setdefault(way, []).append(run())
+    for _ in range(PROCESSES):
+        with fresh_process() as bare, fresh_process() as kept:
+            plain = {"apply_model": (bare, False), PLAIN: (kept, True)}
+            ways: dict[str, Callable[[], tuple[float, float]]] = {
+                way: functools.partial(_in, process, name, device, seconds, keep, threads)
+                for way, (process, keep) in plain.items()
+            }
+            ways |= {way: functools.partial(seconds_of, work) for way, work in ours.items()}
+            for count in range(WARM_UP + repeats):
+                for way, run in ways.items():
+                    if count >= WARM_UP:
+                        taken.setdefault(way, []).append(run())
+                    elif way in plain:
+                        run()
     separator = Separator.from_model(model, device=device)
     flops = sum(operations(lambda: separator(mixture[None], stems=(TARGET,))).values())
     least = flops / peak_rate(place, torch.float32)
@@ -171,7 +186,7 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["float32"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1])
     parser.add_argument("--seconds", type=float, default=5.3)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=3, help="passes of each process that count")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--json", type=Path, help="file of the result; default: results/separate.json or profile.json")

@@ -112,7 +112,8 @@ def run(
         for summary in summaries:
             _print_summary(summary, config.study.trials)
         if written is not None:
-            click.echo(f"schedule file: {written}")
+            here = Path.cwd()
+            click.echo(f"schedule file: {written.relative_to(here) if written.is_relative_to(here) else written}")
     for summary in summaries:
         if summary.finished < config.study.trials and summary.ending == GRID_USED_UP:
             raise StudyError(grid_used_up(config, summary))

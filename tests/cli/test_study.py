@@ -31,6 +31,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_the_schedule_file_is_named_from_the_current_folder(
+    finished: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finished.parent)
+    assert call(["run", str(finished)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "schedule file: small.schedule.json"
+    (finished.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(finished.parent / "elsewhere")
+    assert call(["run", str(finished)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"schedule file: {finished.parent / 'small.schedule.json'}"
+
+
 def test_run_again_says_complete_and_runs_no_trial(finished: Path, capsys: Capture) -> None:
     began = time.perf_counter()
     assert call(["run", str(finished), "--json"]) == 0

@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial
 
 from benchmarks._harness import table, write_result
 from benchmarks.recorded import STEPS
-from benchmarks.samplers import RECORDED, reachable, study_of
+from benchmarks.samplers import drawn, reachable, study_of
 from benchmarks.stand_ins import Made, Mixed, Replayed, StandIn
 from schedopt.config import make_config
 from schedopt.search.pruners import PairedPruner, PredictivePruner, make_pruner
@@ -66,15 +66,11 @@ VARIANTS: dict[str, tuple[str, Callable[[Sequence[str]], BasePruner]]] = {
 """The name in study files after which trials report, and how it is made for so many excerpts."""
 
 SURFACES: dict[str, Callable[[int, int], StandIn]] = {
-    "vocals": lambda seed, tracks: Replayed("vocals", drawn(seed, tracks)),
-    "drums": lambda seed, tracks: Replayed("drums", drawn(seed, tracks)),
+    "vocals": lambda seed, tracks: Replayed("vocals", drawn(tracks, seed)),
+    "drums": lambda seed, tracks: Replayed("drums", drawn(tracks, seed)),
     "made": Made,
     "mixed": Mixed,
 }
-
-
-def drawn(seed: int, tracks: int) -> list[int]:
-    return sorted(np.random.default_rng(seed).permutation(RECORDED)[:tracks].tolist())
 
 
 def play(scores: str, tracks: int, family: str, variant: str, trials: int, seed: int) -> tuple[float, int, float]:

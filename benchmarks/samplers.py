@@ -55,15 +55,16 @@ LEAST = 0.01
 """Gain in dB that a family must reach on the searched tracks for a seed to count: else there is nothing to find."""
 
 
-def half(count: int, seed: int) -> list[int]:
-    return sorted(np.random.default_rng(seed).permutation(count)[: count // 2].tolist())
+def drawn(tracks: int, seed: int) -> list[int]:
+    """The numbers of so many recorded tracks."""
+    return sorted(np.random.default_rng(seed).permutation(RECORDED)[:tracks].tolist())
 
 
 SURFACES: dict[str, Callable[[int], StandIn]] = {
     "made": lambda seed: Made(seed, 2 * EXCERPTS, range(EXCERPTS)),
     "mixed": lambda seed: Mixed(seed, 2 * EXCERPTS, range(EXCERPTS)),
-    "vocals": lambda seed: Replayed("vocals", half(RECORDED, seed)),
-    "drums": lambda seed: Replayed("drums", half(RECORDED, seed)),
+    "vocals": lambda seed: Replayed("vocals", drawn(RECORDED // 2, seed)),
+    "drums": lambda seed: Replayed("drums", drawn(RECORDED // 2, seed)),
 }
 
 

@@ -36,6 +36,7 @@ from schedopt.memory import keep_freed_memory
 from schedopt.separators import Separator
 
 TARGET = "vocals"
+PLAIN = "allocator settings"
 PROCESSES = 3
 WARM_UP = 3
 """Passes of a new process that do not count: it takes memory from the system."""
@@ -49,7 +50,6 @@ KINDS = {
     "copies": ("copy", "cat", "fill", "zero", "unfold", "pad"),
 }
 """Parts of the names of operations; what has none of them is "other". Fused layers count their parts."""
-PLAIN = "allocator settings"
 
 
 @functools.cache
@@ -96,12 +96,11 @@ def ladder(
                 for way, (process, keep) in plain.items()
             }
             ways |= {way: functools.partial(seconds_of, work) for way, work in ours.items()}
-            for count in range(WARM_UP + repeats):
+            for way in list(plain) * WARM_UP:
+                ways[way]()
+            for _ in range(repeats):
                 for way, run in ways.items():
-                    if count >= WARM_UP:
-                        taken.setdefault(way, []).append(run())
-                    elif way in plain:
-                        run()
+                    taken.setdefault(way, []).append(run())
     separator = Separator.from_model(model, device=device)
     flops = sum(operations(lambda: separator(mixture[None], stems=(TARGET,))).values())
     least = flops / peak_rate(place, torch.float32)
@@ -166,15 +165,16 @@ def profiled(name: str, seconds: float, passes: int) -> list[dict[str, Any]]:
         spent[kind] = spent.get(kind, 0) + one.self_cpu_time_total / 1e6 / passes
     total, done = sum(spent.values()), operations(lambda: separator(mixture, stems=(TARGET,)))
     peak = peak_rate(torch.device("cpu"), torch.float32)
+    rates = {kind: flops / spent[kind] for kind, flops in done.items() if flops}
     return [
         {
             "model": name,
             "operations": kind,
             "CPU s": cpu,
             "%": round(100 * cpu / total, 1),
-            "Gflop": round(done[kind] / 1e9, 1) if done.get(kind) else None,
-            "Gflop/s": round(done[kind] / cpu / 1e9, 1) if done.get(kind) else None,
-            "% of peak": round(100 * done[kind] / cpu / peak) if done.get(kind) else None,
+            "Gflop": round(done[kind] / 1e9, 1) if kind in rates else None,
+            "Gflop/s": round(rates[kind] / 1e9, 1) if kind in rates else None,
+            "% of peak": round(100 * rates[kind] / peak) if kind in rates else None,
         }
         for kind, cpu in sorted(spent.items(), key=lambda pair: -pair[1])
     ]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks._harness import table, write_result
 from benchmarks.recorded import STEPS, linear_schedules
-from benchmarks.samplers import RECORDED, study_of
+from benchmarks.samplers import drawn, study_of
 from benchmarks.stand_ins import Replayed
 from schedopt.config import make_config
 from schedopt.evaluation import Scores
@@ -57,8 +57,7 @@ def play(
 ) -> tuple[bool, bool, int]:
     """Whether a study ended early, whether its sentence was false, and its finished trials."""
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    tracks = sorted(np.random.default_rng(seed).permutation(RECORDED)[:EXCERPTS].tolist())
-    stand_in = Changed(stem, tracks, reach)
+    stand_in = Changed(stem, drawn(EXCERPTS, seed), reach)
     settings = make_config(
         {
             "study": {"name": "s", "seed": seed},

@@ -27,15 +27,21 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60.0, every: float = 0.02) -> Any:
-    """The first true answer of `condition`; fails after `seconds`."""
+def poll(condition: Callable[[], Any], seconds: float, every: float) -> Any:
+    """The first true answer of `condition`; after `seconds` its last one."""
     end = time.monotonic() + seconds
     while True:
         answer = condition()
-        if answer:
+        if answer or time.monotonic() > end:
             return answer
-        assert time.monotonic() < end, "waited in vain"
         time.sleep(every)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0, every: float = 0.02) -> Any:
+    """The first true answer of `condition`; fails after `seconds`."""
+    answer = poll(condition, seconds, every)
+    assert answer, "waited in vain"
+    return answer
 
 
 def free_port() -> int:

@@ -9,8 +9,18 @@ import optuna
 import pytest
 import torch
 
+from schedopt.workers.processes import usable_cores
+
+# Commands and workers that tests start share two cores with the tests: threads of theirs would wait for one another.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
 # Nothing in a test may reach out; a cache that a test makes is found without the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: a quarter of the suite's time is waiting for processes, servers and browsers."""
+    return usable_cores() + 1
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -269,10 +269,12 @@ def export(
     overrides: tuple[str, ...],
 ) -> None:
     """Write the selected schedule of STUDY.toml's studies, or of NAME in a storage: a schedule file or a β table."""
+    read = [] if study_file is None else [study_file]
     if schema:
         if output is None:
             _show.print_json(json_schema())
         else:
+            check_writable(output, read=read)
             write_text(output, json_text(json_schema()))
             click.echo(output)
         return
@@ -286,7 +288,7 @@ def export(
     if output is None:
         click.echo(FORMATS[style](found), nl=False)
     else:
-        check_writable(output, read=[] if study_file is None else [study_file])
+        check_writable(output, read=read)
         click.echo(_export(found, output, style))
 
 

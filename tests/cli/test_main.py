@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from schedopt.cli import COMMANDS, call
+from schedopt.cli import COMMANDS, call, main
 from tests.studies import write_study
 
 Capture = pytest.CaptureFixture[str]
@@ -139,18 +139,25 @@ def test_an_output_that_is_no_file_is_left_alone(tmp_path: Path, capsys: Capture
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_complete_commands_and_options(shell: str, tmp_path: Path) -> None:
+def test_shells_complete_commands_and_options(
+    shell: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As the documentation says: the script, and what it asks for."""
-    argv = [sys.executable, "-c", "from schedopt.cli import main; main()"]
-    environment = {**os.environ, "_SCHEDOPT_COMPLETE": f"{shell}_source"}
-    script = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout
-    assert f"_SCHEDOPT_COMPLETE={shell}_complete" in script
+
+    def answer(**variables: str) -> str:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        return capfd.readouterr().out
+
+    assert f"_SCHEDOPT_COMPLETE={shell}_complete" in answer(_SCHEDOPT_COMPLETE=f"{shell}_source")
     for words, found in (("schedopt re", {"report", "reproduce"}), ("schedopt run --dry", {"--dry-run"})):
         incomplete = words.split()[-1]
-        place = {"COMP_WORDS": words, "COMP_CWORD": incomplete if shell == "fish" else str(len(words.split()) - 1)}
-        asked = {**environment, **place, "_SCHEDOPT_COMPLETE": f"{shell}_complete"}
-        done = subprocess.run(argv, env=asked, capture_output=True, text=True, check=True)
-        assert {word for word in re.findall(r"[\w-]+", done.stdout) if word.startswith(incomplete)} >= found
+        place = incomplete if shell == "fish" else str(len(words.split()) - 1)
+        shown = answer(_SCHEDOPT_COMPLETE=f"{shell}_complete", COMP_WORDS=words, COMP_CWORD=place)
+        assert {word for word in re.findall(r"[\w-]+", shown) if word.startswith(incomplete)} >= found
 
 
 def test_help_takes_less_than_three_tenths_of_a_second_of_processor_time() -> None:

@@ -26,3 +26,11 @@ def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFix
     assert call(["export", *(word.format(tmp_path) for word in order)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert str(tmp_path) in line
+
+
+def test_the_study_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text("kept")
+    assert call(["export", str(study), "--schema", "-o", str(study)]) == 1
+    assert "name another file" in capsys.readouterr().err
+    assert study.read_text() == "kept"

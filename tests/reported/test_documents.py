@@ -117,16 +117,19 @@ def test_item_29_long_words_of_wrong_usage_are_cut(capsys: Capture) -> None:
 
 
 def test_item_31_files_of_results_follow_the_umask(tmp_path: Path) -> None:
-    script = "import os; os.umask(0o077); import schedopt.cli; schedopt.cli.main()"
     study = tmp_path / "s.toml"
     settings = "[data]\ntracks = 1\nexcerpt = 1.0\n[refinement]\nsteps = 1\n[store]\ndisk = 0\n"
     study.write_text(f'[study]\nname = "s"\ntrials = 2\nstorage = "sqlite:///{tmp_path}/s.db"\n{settings}')
-    for argv in (
-        ["run", str(study)],
-        ["export", str(study), "--format", "csv", "-o", str(tmp_path / "s.csv")],
-        ["report", str(study), "--audio", "0", "--figures", str(tmp_path / "figures")],
-    ):
-        subprocess.run([sys.executable, "-c", script, *argv], check=True, capture_output=True, timeout=120)
+    before = os.umask(0o077)
+    try:
+        for argv in (
+            ["run", str(study)],
+            ["export", str(study), "--format", "csv", "-o", str(tmp_path / "s.csv")],
+            ["report", str(study), "--audio", "0", "--figures", str(tmp_path / "figures")],
+        ):
+            assert call(argv) == 0
+    finally:
+        os.umask(before)
     made = [tmp_path / name for name in ("s.schedule.json", "s.csv", "s.report.html")]
     made += list((tmp_path / "figures").iterdir())
     assert len(made) > 3

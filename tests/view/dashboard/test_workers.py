@@ -25,7 +25,7 @@ from schedopt.workers.run import open_study
 from tests.servers import environment
 from tests.studies import write_study
 
-TRIALS, WORKERS = 400, 8
+TRIALS, WORKERS = 240, 8
 
 
 def never() -> bool:

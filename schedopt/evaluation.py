@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from schedopt.data import mix
+from schedopt.data import SILENCE_RULE, mix
 from schedopt.errors import DataError
 from schedopt.metrics import METRICS, Score, scorer
 from schedopt.refinement import Refinement
@@ -108,7 +108,9 @@ class Evaluator:
         self.left_out = [e for e in self.excerpts if target not in e.audible]
         audible = [e for e in self.excerpts if target in e.audible]
         if not audible:
-            raise DataError(f"{target} is silent in all {len(self.excerpts)} excerpts: nothing to score")
+            raise DataError(
+                f"{target} is silent in all {len(self.excerpts)} excerpts: nothing to score; {SILENCE_RULE}"
+            )
         samples = sum(excerpt.references[0].numel() for excerpt in audible)
         self.tasks = [self._task(excerpt, samples <= KEPT_TRANSFORMS) for excerpt in audible]
         self.tracks = [task.excerpt.track for task in self.tasks]

@@ -26,7 +26,7 @@ from schedopt.proof.findings import document
 from schedopt.proof.held_out import with_held_out
 from schedopt.proof.methods import RIVALS, Rival
 from schedopt.proof.notebook import Notebook
-from schedopt.proof.reproduce import PUBLISHED, Reproduction
+from schedopt.proof.reproduce import PUBLISHED, Reproduction, is_comparable
 from schedopt.proof.reproduce import reproduce as replay
 from schedopt.proof.sweep import MAX_GAIN, Sweep
 from schedopt.proof.sweep import sweep as run_sweep
@@ -349,7 +349,7 @@ def _print_reproduction(result: Reproduction, steps: int) -> None:
         named += zip(("  lowest track", "  highest track"), result.ranges[rule, target], strict=True)
         named += [("  published", published)] * bool(published)
         rows += [(name, *(f"{value:.3f}" for value in values)) for name, values in named]
-        if published:
+        if published and is_comparable(ours, published):
             rows.append(("  difference", *(f"{a - b:+.3f}" for a, b in zip(ours, published, strict=False))))
         others = [(stem, values) for stem, values in result.stems[rule, target].items() if stem != target]
         rows += [(f"  estimate of {stem}", *(f"{value:.3f}" for value in values)) for stem, values in others]

@@ -117,6 +117,8 @@ def run(
     for summary in summaries:
         if summary.finished < config.study.trials and summary.ending == GRID_USED_UP:
             raise StudyError(grid_used_up(config, summary))
+        if summary.finished < config.study.trials and summary.ending is None:
+            raise StudyError(f"study {summary.study} is not complete: its sampler stopped it")
 
 
 def _print_estimate(found: Estimate, *, as_json: bool) -> None:
@@ -129,16 +131,19 @@ def _print_estimate(found: Estimate, *, as_json: bool) -> None:
 
 def _print_summary(summary: Summary, trials: int) -> None:
     state = "complete" if summary.finished >= trials else "at its end" if summary.ending else "not complete"
-    click.echo(
-        f"study {summary.study} is {state}: {summary.finished} of {trials} trials finished"
-        f" ({summary.pruned} pruned, {summary.failed} failed)"
+    asked = (
+        f"of {trials} trials finished" if summary.finished <= trials else f"trials finished, {trials} were asked for"
     )
+    click.echo(f"study {summary.study} is {state}: {summary.finished} {asked} ({summary.not_complete})")
+    if summary.failure is not None:
+        click.echo(f"the last that failed: {summary.failure}")
     if summary.ending is not None:
         click.echo(f"it ended early: {summary.ending}")
     selected, highest = summary.selected, summary.highest
     if selected is None or highest is None:
         click.echo("no trial was completed, so none is selected")
         return
+    over_zeros = summary.gain_over_zeros
     line_gain = None if summary.line is None else selected.value - summary.line
     # Of a dial, whose rows below are of its first metric, the highest trial is an end of the front: the table has it.
     same = selected.number == highest.number or bool(summary.dial)
@@ -146,10 +151,12 @@ def _print_summary(summary: Summary, trials: int) -> None:
     scored = f" ({title(next(iter(summary.dial[0].values)))})" if summary.dial else ""
     rows = [
         ("selected schedule β", _show.betas(selected.betas)),
+        *([] if selected.output is None else [("its output", selected.output)]),
         ("found by trial", f"{selected.number}{which}"),
         (f"score on the search excerpts{scored}", db(selected.value)),
         ("gain over one pass (uniform baseline)", db(selected.gain, sign=True)),
-        ("gain over the authors' line n/N", db(line_gain, sign=True)),
+        *([] if over_zeros is None else [("gain over β = 0, same options", db(over_zeros, sign=True))]),
+        (f"gain over {summary.line_name}", db(line_gain, sign=True)),
         *([] if same else [("highest trial", f"{highest.number}: {db(highest.value)}, {db(highest.gain, sign=True)}")]),
         *([] if summary.reason is None else [("  why it is not selected", summary.reason)]),
         ("passes run (saved)", f"{summary.passes_run} ({summary.passes_saved})"),
@@ -157,6 +164,8 @@ def _print_summary(summary: Summary, trials: int) -> None:
     ]
     for name, value in rows:
         click.echo(f"  {name:<38} {value}")
+    for doubt in summary.doubts:
+        click.echo(f"note: {doubt}")
     if summary.dial:
         _show.print_table(*dial_table(summary.dial), title="less bleed against fewer artifacts")
     if summary.front:
@@ -206,6 +215,10 @@ def status(
     for summary in summaries:
         if summary.ending is not None:
             click.echo(f"{summary.study} ended early: {summary.ending}")
+        for doubt in summary.doubts:
+            click.echo(f"{summary.study}: {doubt}")
+        if summary.failure is not None:
+            click.echo(f"{summary.study}: the last trial that failed: {summary.failure}")
         if summary.reason and summary.highest:
             click.echo(f"{summary.study}: {not_selected(summary.highest, summary.reason)}")
     if compare:
@@ -255,7 +268,7 @@ FORMATS: dict[str, Any] = {"json": exports.as_json, "csv": exports.as_csv}
 @click.argument("study_file", metavar="[STUDY.toml]", required=False, type=PATH)
 @click.option("-o", "--output", type=PATH, help="File to write; default: stdout.")
 @click.option("--schema", is_flag=True, help="Write the JSON schema of schedule files, and nothing else.")
-@click.option("--format", "style", type=click.Choice(list(FORMATS)), default="json", show_default=True)
+@click.option("--format", "style", type=click.Choice(list(FORMATS)), help="Default: csv into a FILE.csv, else json.")
 @STORAGE
 @click.option("--study", type=WORD, metavar="NAME", help="This study of the --storage; no study file is needed.")
 @SET
@@ -263,13 +276,14 @@ def export(
     study_file: Path | None,
     output: Path | None,
     schema: bool,
-    style: str,
+    style: str | None,
     storage: str | None,
     study: str | None,
     overrides: tuple[str, ...],
 ) -> None:
     """Write the selected schedule of STUDY.toml's studies, or of NAME in a storage: a schedule file or a β table."""
     read = [] if study_file is None else [study_file]
+    style = style or ("csv" if output is not None and output.suffix.lower() == ".csv" else "json")
     if schema:
         if output is None:
             _show.print_json(json_schema())

@@ -11,7 +11,7 @@ a warning of the logger `schedopt`.
 from schedopt.data._resample import SAMPLE_RATE
 from schedopt.data.audio import Audio, open_audio, read_audio, read_song
 from schedopt.data.decoding import SUFFIXES, check_file
-from schedopt.data.excerpts import audible_stems, cut_excerpts
+from schedopt.data.excerpts import SILENCE_RULE, audible_stems, cut_excerpts
 from schedopt.data.folder import is_track_folder, stem_files, track_folders
 from schedopt.data.mixing import mix
 from schedopt.data.sources import check_source, load_tracks, stems_of
@@ -21,6 +21,7 @@ from schedopt.data.tracks import StemTrack
 
 __all__ = [
     "SAMPLE_RATE",
+    "SILENCE_RULE",
     "SUFFIXES",
     "Audio",
     "Split",

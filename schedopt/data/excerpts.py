@@ -40,8 +40,13 @@ SILENCE_DB = -60.0
 SLOT = SAMPLE_RATE // 10
 """Samples of a slot; excerpts start on slots, so at tenths of a second."""
 
-SOUNDING_SHARE = 0.25
-"""Part of an excerpt's slots in which an audible stem sounds."""
+SOUNDING_SHARE, SOUNDING_SLOTS = 0.25, 15
+"""An audible stem sounds in this part of an excerpt's slots, or in so many of a long excerpt or a whole track."""
+
+SILENCE_RULE = (
+    f"a stem counts as silent where it is above {SILENCE_DB:g} dBFS for less than {SOUNDING_SLOTS / 10:g} s"
+    " and less than a quarter of an excerpt or track"
+)
 
 SCAN_SLOTS = 600
 """Frames read at once while a track is scanned: 60 s, 85 MB."""
@@ -241,7 +246,7 @@ def _slot_powers(audio: torch.Tensor) -> Powers:
 
 
 def _slots_needed(slots: int) -> int:
-    return max(1, math.ceil(SOUNDING_SHARE * slots))
+    return max(1, min(math.ceil(SOUNDING_SHARE * slots), SOUNDING_SLOTS))
 
 
 def _rate(powers: Powers, width: int, places: int, silence_db: float) -> Ratings:

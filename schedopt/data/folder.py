@@ -208,9 +208,8 @@ def _require(folders: dict[str, Path], folder: Path) -> None:
     if not folders and any(entry.name.endswith(".stem.mp4") for entry in list_folder(folder)):
         raise DataError(f"{shown(folder)} holds .stem.mp4 files: give musdb:PATH as the source, not folder:PATH")
     if not folders:
-        raise NoTracks(
-            f"{shown(folder)} holds no tracks: each is a sub-folder with {', '.join(STEMS)} as .wav or .flac"
-        )
+        files = f"{', '.join(STEMS)} as audio files (.wav, .flac, …)"
+        raise NoTracks(f"{shown(folder)} holds no tracks: each is a sub-folder with {files}")
 
 
 def _holds_a_side(folder: Path, names: Names) -> bool:

@@ -314,7 +314,7 @@ def load_document(path: Path) -> tuple[BenchmarkFile, dict[str, Any]]:
     where = shown(path)
     document = _document(read_bytes(path, MAX_BYTES, "benchmark", DataError))
     if document.get("kind") != KIND:
-        raise DataError(f"{where}: is no benchmark; `schedopt benchmark FILE… -o {where}` writes one")
+        raise DataError(f"{where}: is no benchmark; `schedopt benchmark FILE… -o RESULT.json` writes one")
     try:
         return read_benchmark(document), document
     except ValidationError as error:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from schedopt.data import cut_excerpts, load_tracks
+from schedopt.data import SILENCE_RULE, cut_excerpts, load_tracks
 from schedopt.data.stems import StemSums
 from schedopt.errors import DataError, ScheduleError
 from schedopt.evaluation import Evaluator, Passes
@@ -166,7 +166,9 @@ def benchmark(
     if on_track is not None:
         on_track(len(tracks), len(tracks))
     if not result.stems:
-        raise DataError(f"{music.source}: {', '.join(methods[0].settings)} silent in all tracks: nothing to score")
+        raise DataError(
+            f"{music.source}: {', '.join(methods[0].settings)} silent in all tracks: nothing to score; {SILENCE_RULE}"
+        )
     return result
 
 

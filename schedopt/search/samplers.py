@@ -76,12 +76,14 @@ class StudySampler(BaseSampler):
         self._looked_at, self._chance = 0, 1.0  # finished trials, and what they left to be found
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        study = _whole(study)
         if not (self._keeps_state and self._begun):
             self._inner = self._make(_mixed(self._seed, trial.number))
             self._begun = True
         self._inner.before_trial(self._seen(study), trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        study = _whole(study)
         if self._candidates is None or self._is_grid():
             return self._inner.infer_relative_search_space(self._seen(study), trial)
         return dict(self._candidates.space)
@@ -89,6 +91,7 @@ class StudySampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        study = _whole(study)
         if self._candidates is None or self._is_grid():
             return self._inner.sample_relative(self._seen(study), trial, search_space)
         if "fixed_params" in trial.system_attrs:
@@ -105,10 +108,10 @@ class StudySampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._inner.sample_independent(self._seen(study), trial, param_name, param_distribution)
+        return self._inner.sample_independent(self._seen(_whole(study)), trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self._inner.after_trial(study, trial, state, values)
+        self._inner.after_trial(_whole(study), trial, state, values)
 
     def ending(self, study: Study) -> str | None:
         """Why the study ends before it has its trials, as a sentence; None where it does not. Costs no pass.
@@ -133,7 +136,7 @@ class StudySampler(BaseSampler):
             return None
         return (
             f"no schedule of this family gains more than {self._stop:g} dB over the selected one on these tracks"
-            f" (probability below {STOP_CHANCE:g})"
+            f" (the probability that one does is below {STOP_CHANCE:g})"
         )
 
     def is_exhausted(self, study: Study) -> bool:
@@ -154,6 +157,12 @@ class StudySampler(BaseSampler):
         return isinstance(self._inner, optuna.samplers.GridSampler)
 
 
+def _whole(study: Study) -> Study:
+    """Hyperband hands samplers a view of the study that can neither be copied nor asked for attributes. Optuna's own
+    samplers read all its trials, whatever their bracket, and so do these."""
+    return getattr(study, "_study", study)
+
+
 def make_sampler(config: StudyConfig, *, trust_hub: bool = False) -> StudySampler:
     """The sampler that `[search] sampler` names.
 
@@ -168,6 +177,11 @@ def make_sampler(config: StudyConfig, *, trust_hub: bool = False) -> StudySample
     if name == "prefix-gp":
         assert model is not None  # the config refuses it for two objectives
         return StudySampler(lambda seed: PrefixGPSampler(model, seed), seed, model, search.stop)
+    if name == "BruteForceSampler":
+        raise ConfigError(
+            "search.sampler: BruteForceSampler does not go with samplers that score no schedule twice; random scores"
+            " every schedule of a small family once, and then the study ends"
+        )
     is_from_hub = name.startswith(HUB)
     found = hub_class(name, trusted=trust_hub) if is_from_hub else class_of("sampler", name)
     _check_grid(config)

@@ -16,6 +16,7 @@ from schedopt.search.dial import Point, dial_front, dial_points, search_of, show
 from schedopt.search.selection import chosen, highest, reason
 from schedopt.search.study import is_ours
 from schedopt.search_options import PASSES, criteria, dial
+from schedopt.storage.owners import was_cut_off
 
 log = logging.getLogger("schedopt")
 
@@ -75,7 +76,11 @@ class Trade:
 class Summary:
     """A study in numbers, read from its storage alone: no model, no data.
 
-    `baseline` is the score of one pass, `line` that of the authors' straight line; dB. `passes_run` were run for
+    `failed` trials have failed by a fault of their own, the last of them with `failure`; `interrupted` ones (Ctrl-C, a
+    process that was killed or silent) were tried again.
+
+    `baseline` is the score of one pass, `zeros` that of β = 0 and `line` that of β_n = n/N with the study's options;
+    dB. `authors_way`: these options are those of the authors, so that `line` is theirs. `passes_run` were run for
     these references and by the trials, `passes_saved` were shared with earlier ones; `seconds` likewise. `reason`: why
     the highest trial is not selected, where it is not. `ending`: why a study has ended before it had the trials asked
     for. Of a `foreign` study, which another program made, the trials are counted, and nothing else is known.
@@ -86,11 +91,14 @@ class Summary:
     complete: int
     pruned: int
     failed: int
+    interrupted: int
     running: int
     selected: NamedTrial | None
     highest: NamedTrial | None
     baseline: float | None
+    zeros: float | None
     line: float | None
+    authors_way: bool
     passes_run: int
     passes_saved: int
     seconds: float
@@ -99,10 +107,44 @@ class Summary:
     foreign: bool = False
     reason: str | None = None
     ending: str | None = None
+    failure: str | None = None
 
     @property
     def finished(self) -> int:
         return self.complete + self.pruned
+
+    @property
+    def not_complete(self) -> str:
+        """How many trials are not: `19 pruned, 0 failed, 2 interrupted`; the last where there are some."""
+        counts = f"{self.pruned} pruned, {self.failed} failed"
+        return f"{counts}, {self.interrupted} interrupted" if self.interrupted else counts
+
+    @property
+    def line_name(self) -> str:
+        return "the authors' line n/N" if self.authors_way else "β = n/N, same options"
+
+    @property
+    def gain_over_zeros(self) -> float | None:
+        """Of the selected trial in dB, where β = 0 with the study's options is not the plain pass itself."""
+        if self.selected is None or self.zeros is None or self.baseline is None:
+            return None
+        return None if abs(self.zeros - self.baseline) < SAME_DB else self.selected.value - self.zeros
+
+    @property
+    def doubts(self) -> list[str]:
+        """What a user should know of the selected trial before its schedule is used; sentences."""
+        if self.selected is None or self.highest is None or self.dial:
+            return []
+        found = []
+        if self.selected.gain <= 0:
+            surely = "surely " if self.highest.gain > 0 else ""
+            found.append(f"no schedule of this study is {surely}better than one pass on the search excerpts")
+        if self.line is not None and self.line > self.highest.value + SAME_DB:
+            higher = self.line - self.highest.value
+            found.append(
+                f"{self.line_name} scores {higher:.3f} dB higher than every trial; the family does not hold it"
+            )
+        return found
 
     def document(self) -> dict[str, Any]:
         """The document of `--json` (its keys are a contract)."""
@@ -113,12 +155,14 @@ class Summary:
                 "complete": self.complete,
                 "pruned": self.pruned,
                 "failed": self.failed,
+                "interrupted": self.interrupted,
                 "running": self.running,
             },
             "best": self.selected and self.selected.document(),
             "highest": self.highest and self.highest.document(),
             **({"reason": self.reason} if self.reason else {}),
             "baseline": {"value": self.baseline},
+            "zeros": {"value": self.zeros},
             "line": {"value": self.line},
             "passes": {"run": self.passes_run, "saved": self.passes_saved},
             "seconds": self.seconds,
@@ -126,8 +170,12 @@ class Summary:
             **({"dial": [asdict(point) for point in self.dial]} if self.dial else {}),
             **({"foreign": True} if self.foreign else {}),
             **({"ending": self.ending} if self.ending else {}),
+            **({"failure": self.failure} if self.failure else {}),
         }
 
+
+SAME_DB = 1e-6
+"""Scores that differ by less are of the same estimates, up to rounding."""
 
 EDITED = (KeyError, TypeError, AttributeError, ValueError, IndexError)
 """What comes of attributes that somebody edited in the database."""
@@ -159,17 +207,23 @@ def _summary(study: optuna.Study, storage: str, ours: bool) -> Summary:
     def count(state: TrialState) -> int:
         return sum(trial.state == state for trial in trials)
 
+    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    own = [trial for trial in failed if not ours or not was_cut_off(trial, trials)]
+
     return Summary(
         study=study.study_name,
         storage=storage,
         complete=count(TrialState.COMPLETE),
         pruned=count(TrialState.PRUNED),
-        failed=count(TrialState.FAIL),
+        failed=len(own),
+        interrupted=len(failed) - len(own),
         running=count(TrialState.RUNNING),
         selected=NamedTrial.of(selected_trial(study, trials)) if ours else None,
         highest=NamedTrial.of(highest(trials)) if ours else None,
         baseline=attrs.get("baseline", {}).get("value"),
+        zeros=attrs.get("zeros", {}).get("value"),
         line=attrs.get("line", {}).get("value"),
+        authors_way=ours and _is_authors_way(study),
         passes_run=_total(spent, "passes_run"),
         passes_saved=_total(spent, "passes_saved"),
         seconds=round(_total(spent, "seconds"), 3),
@@ -178,7 +232,14 @@ def _summary(study: optuna.Study, storage: str, ours: bool) -> Summary:
         foreign=not ours,
         reason=None if metrics or not ours else reason(trials, zeros_by_track(study)),
         ending=attrs.get("ending") or None,
+        failure=own[-1].user_attrs.get("failure", "no reason given") if ours and own else None,
     )
+
+
+def _is_authors_way(study: optuna.Study) -> bool:
+    """Whether the study refines as the authors do, so that its score of β_n = n/N is that of their line."""
+    made: Mapping[str, Any] = study.user_attrs.get("config", {}).get("refinement", {})
+    return [made.get(name) for name in ("rule", "output", "shift", "residual")] == ["remix", "last", False, 0]
 
 
 def zeros_by_track(study: optuna.Study) -> list[float] | None:

@@ -115,7 +115,7 @@ class ProgressBars:
             self.console.print(line, soft_wrap=True)  # above the bars, where there are any
 
     def _note(self, summary: Summary) -> str:
-        parts = [f"{summary.pruned} pruned, {summary.failed} failed"]
+        parts = [summary.not_complete]
         for name, trial in (("selected", summary.selected), ("highest", summary.highest if summary.reason else None)):
             if trial:
                 parts.append(f"{name} {db(trial.value)} ({db(trial.gain, sign=True)})")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,9 @@ UNOWNED_SECONDS = 5.0
 
 ROLES = ("baseline", "line")
 """Attribute `role` of the trials of the reference schedules: β = 0, and the authors' line."""
+
+INTERRUPTED, PROCESS_ENDED = "interrupted", "its process ended"
+"""Attribute `failure` of trials that were ended from outside; they are tried again."""
 
 Retry = Callable[[optuna.Study, FrozenTrial], None]
 
@@ -99,6 +102,15 @@ def release(study: optuna.Study, is_lost: Callable[[FrozenTrial], bool], reason:
     return count
 
 
+def was_cut_off(trial: FrozenTrial, trials: Iterable[FrozenTrial]) -> bool:
+    """Whether a failed one of all `trials` was ended from outside. One whose heartbeat stopped (Optuna finds it) has
+    no reason, but a second try."""
+    reason = trial.user_attrs.get("failure")
+    if reason is None:
+        return any(other.user_attrs.get("retry_of") == trial.number for other in trials)
+    return reason in (INTERRUPTED, PROCESS_ENDED)
+
+
 def is_unowned(trial: FrozenTrial) -> bool:
     """Whether a running trial has not said whose it is: just started, or left by a process that died just then.
 
@@ -122,13 +134,13 @@ class Releaser:
                 return is_dead(trial.user_attrs["owner"])
             return is_unowned(trial) and now - self._unowned.setdefault(trial.number, now) > UNOWNED_SECONDS
 
-        return release(study, is_lost, "its process ended", retry_once)
+        return release(study, is_lost, PROCESS_ENDED, retry_once)
 
 
 def release_own(study: optuna.Study) -> int:
     """Fail what this process left running (an interrupt, a storage that was away) and queue it again."""
     mine = owner()
-    return release(study, lambda trial: trial.user_attrs.get("owner") == mine, "interrupted", retry)
+    return release(study, lambda trial: trial.user_attrs.get("owner") == mine, INTERRUPTED, retry)
 
 
 def lost_references(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -20,6 +20,7 @@ from schedopt.storage.faults import STORAGE_FAULTS, one_line, set_hurried, stora
 from schedopt.storage.interrupts import obeyed, open_to_interrupts, shielded, sleep
 from schedopt.storage.locks import backend, start_lock
 from schedopt.storage.owners import (
+    INTERRUPTED,
     Releaser,
     is_dead,
     is_unowned,
@@ -106,7 +107,7 @@ def release_interrupted(study: optuna.Study) -> None:
 
     set_hurried(True)
     with contextlib.suppress(*STORAGE_FAULTS, StudyError), start_lock(study._storage, study.study_name):
-        release(study, is_lost, "interrupted", retry)
+        release(study, is_lost, INTERRUPTED, retry)
 
 
 def storage_lost(study: optuna.Study, error: BaseException) -> str:
@@ -245,7 +246,7 @@ class _Worker:
         obeyed()
         set_hurried(True)
         with contextlib.suppress(UpdateFinishedTrialError, *STORAGE_FAULTS):
-            trial.set_user_attr("failure", "interrupted")
+            trial.set_user_attr("failure", INTERRUPTED)
             retry(self.study, self.study._storage.get_trial(trial._trial_id))
 
     def _after(self, study: optuna.Study, trial: FrozenTrial) -> None:

@@ -101,8 +101,11 @@ def test_the_schedule_file(finished: Path, capsys: Capture) -> None:
     assert call(["export", str(finished), "--format", "csv"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "target,step,beta"
     output = finished.parent / "out" / "table.csv"
-    assert call(["export", str(finished), "--format", "csv", "-o", str(output)]) == 0
-    assert output.read_text().startswith("target,step,beta\nvocals,1,")
+    for style in ([], ["--format", "csv"]):
+        assert call(["export", str(finished), *style, "-o", str(output)]) == 0
+        assert output.read_text().startswith("target,step,beta\nvocals,1,")
+    assert call(["export", str(finished), "--format", "json", "-o", str(output)]) == 0
+    assert json.loads(output.read_text())["schedules"]
 
 
 def test_export_by_name_needs_no_study_file(finished: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -81,9 +81,18 @@ def test_equal_places_are_told_apart_by_the_quietest_stem_then_by_time() -> None
     assert cut_excerpts([Song(everywhere(20), 20)], 3.0)[0].start == 0.0
 
 
-def test_a_stem_that_is_there_for_a_moment_is_not_audible() -> None:
-    references = Song(everywhere(10) | {"bass": [(1, 3.4, 0.1)], "other": [(1, 3.5, 0.1)]}, 10).read(0, 10)
+@pytest.mark.parametrize(("seconds", "enough"), [(4, 1.0), (6, 1.5), (60, 1.5)])
+def test_a_stem_that_is_there_for_a_moment_is_not_audible(seconds: int, enough: float) -> None:
+    """A quarter of the time is enough, and 1.5 s of a longer one."""
+    parts = {"bass": [(1.0, 0.9 + enough, 0.1)], "other": [(1.0, 1 + enough, 0.1)]}
+    references = Song(everywhere(seconds) | parts, seconds).read(0, seconds)
     assert audible_stems(references) == {"drums", "other", "vocals"}
+
+
+def test_vocals_in_a_small_part_of_a_whole_track_are_scored() -> None:
+    song = Song(everywhere(40) | {"vocals": [(3, 6, 0.1)]}, 40)
+    (excerpt,) = cut_excerpts([song], "track")
+    assert excerpt.audible == set(STEMS)
 
 
 def test_what_is_audible_depends_on_the_level() -> None:
@@ -217,14 +226,14 @@ def test_memory_does_not_grow_with_the_length_of_a_track(tmp_path: Path) -> None
 def test_whole_tracks_are_excerpts_from_end_to_end(caplog: pytest.LogCaptureFixture) -> None:
     long = SCAN_SLOTS / 10 + 3.21
     songs = [
-        Song(everywhere(long) | {"bass": [(0, long / 5, 0.1)]}, long, "long"),
+        Song(everywhere(long) | {"bass": [(0, 1, 0.1)]}, long, "long"),
         Song(everywhere(1.005), 1.005, "short"),
     ]
     first, second = cut_excerpts([*songs, Song({}, 2, "silent"), Song(everywhere(1), 0.01, "click")], "track")
     assert (first.track, first.start, first.seconds) == ("long", 0.0, round(long * 44_100) / 44_100)
     assert torch.equal(first.references, songs[0].read(0, long))
     assert torch.equal(second.references, songs[1].read(0, 1.005))
-    assert first.audible == {"drums", "other", "vocals"}
+    assert first.audible == {"drums", "other", "vocals"}, "the bass sounds for 1 s"
     assert second.audible == set(STEMS)
     assert first.fingerprint != second.fingerprint
     assert caplog.messages == [

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from optuna_dashboard import get_note, save_note
 
 from schedopt.search.provenance import lines, provenance
+from schedopt.search.summary import summarize
 from schedopt.view.trials import explanation, scored
 
 OURS = "schedopt:notes"
@@ -47,14 +48,15 @@ def write_notes(study: optuna.Study, named: Mapping[str, FrozenTrial], storage: 
 
 def study_note(study: optuna.Study, named: Mapping[str, FrozenTrial], storage: str) -> str:
     """Baseline, what was found, how to resume, and the study's settings."""
-    attrs = study.user_attrs
+    attrs, summary = study.user_attrs, summarize(study, "")
     same = f"STUDY.toml --storage {shlex.quote(storage)}"
     same += "".join(f" --set {shlex.quote(override)}" for override in attrs.get("overrides", ()))
     found = [f"## {_code(study.study_name)}", ""]
     if "baseline" in attrs:
         found += [
             f"- one pass (uniform baseline): {attrs['baseline']['value']:.3f} dB",
-            f"- the authors' line n/N: {attrs['line']['value']:.3f} dB",
+            *([] if summary.gain_over_zeros is None else [f"- β = 0, same options: {summary.zeros:.3f} dB"]),
+            f"- {summary.line_name}: {summary.line:.3f} dB",
             f"- scored on {len(attrs['excerpts'])} excerpts; the held-out tracks are not among them",
         ]
     found += [f"- {name}: {scored(study, trial)}" for name, trial in named.items()]
@@ -62,6 +64,7 @@ def study_note(study: optuna.Study, named: Mapping[str, FrozenTrial], storage: s
         [
             *found,
             "",
+            *(f"{doubt[0].upper()}{doubt[1:]}." for doubt in summary.doubts),
             explanation(study),
             *_listen(study, named.values()),
             "",
@@ -95,7 +98,8 @@ def trial_note(study: optuna.Study, name: str, trial: FrozenTrial) -> str:
         f"- score: {scored(study, trial)}",
     ]
     if "line" in references:
-        found.append(f"- over the authors' line n/N: {trial.values[0] - references['line']['value']:+.3f} dB")
+        name = summarize(study, "").line_name
+        found.append(f"- over {name}: {trial.values[0] - references['line']['value']:+.3f} dB")
     found += [
         f"- passes per excerpt: {len(attrs['betas']) + 1}",
         "",

@@ -212,7 +212,7 @@ def _excerpts(source: str, split: Split, track: str, seconds: ExcerptLength, per
 
 
 def _summary_text(summary: Summary, study: optuna.Study) -> tuple[str, ...]:
-    counts = f"{summary.complete} complete, {summary.pruned} pruned, {summary.failed} failed, {summary.running} running"
+    counts = f"{summary.complete} complete, {summary.not_complete}, {summary.running} running"
     named = named_trials(study, study.get_trials(deepcopy=False))
     if not named:
         return (f"Trials: {counts}.",)
@@ -224,6 +224,7 @@ def _summary_text(summary: Summary, study: optuna.Study) -> tuple[str, ...]:
     left_out = study.user_attrs["left_out"]
     return (
         *sentences,
+        *(f"{doubt[0].upper()}{doubt[1:]}." for doubt in summary.doubts),
         f"Trials: {counts}. {explanation(study)}",
         "These scores are of the excerpts that were searched on, so they are biased upwards: `schedopt benchmark`"
         " measures the schedule on held-out tracks.",
@@ -234,7 +235,8 @@ def _summary_text(summary: Summary, study: optuna.Study) -> tuple[str, ...]:
 def _study_tables(study: optuna.Study, summary: Summary) -> tuple[Table, ...]:
     facts = (
         ("score of one pass", _db(summary.baseline)),
-        ("score of the authors' line n/N", _db(summary.line)),
+        *([] if summary.gain_over_zeros is None else [("score of β = 0, same options", _db(summary.zeros))]),
+        (f"score of {summary.line_name}", _db(summary.line)),
         ("passes run (saved)", f"{summary.passes_run} ({summary.passes_saved})"),
         ("compute time", f"{summary.seconds:.0f} s"),
     )

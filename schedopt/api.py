@@ -145,6 +145,8 @@ class Separator(BASE):  # type: ignore[misc]
         separator = self._separator(wav.shape[-1])
         if wav.ndim != 2 or len(wav) != separator.channels or not wav.numel():
             raise SeparatorError(f"a wave has the shape ({separator.channels}, samples), not {tuple(wav.shape)}")
+        if wav.is_complex() or not bool(wav.isfinite().all()):
+            raise SeparatorError("the wave holds NaN, infinite or complex samples")
         estimates = self._refined(separator, wav.detach().to("cpu", torch.float32))
         return wav, {stem: estimate.to(wav.device) for stem, estimate in estimates.items()}
 

@@ -287,6 +287,8 @@ def make_config(document: Mapping[str, Any], where: str = "config", folder: Path
         config = StudyConfig.model_validate(_plain(document))
     except ValidationError as error:
         raise ConfigError(explain(error, where, StudyConfig)) from None
+    except RecursionError:
+        raise ConfigError(f"{where}: tables or lists are nested too deeply") from None
     try:
         return config if folder is None else _anchored(config, folder)
     except (OSError, ValueError) as error:

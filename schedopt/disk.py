@@ -1,13 +1,18 @@
 """States on disk, shared by workers, resumed studies and studies of other families: joblib's cache, kept bounded.
 
+Each value has a checksum, since a study that reads a damaged one would take its scores for true.
+
 joblib writes every value under another name first and renames it when it is complete, so a process that is
 killed while it writes leaves no half value behind.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
 import os
+import pickle
 import warnings
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -37,6 +42,10 @@ def _keep(key: Hashable, make: Callable[[], Any]) -> Any:
     return make()
 
 
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
 class DiskStore:
     """Values by key in `folder`, at most about `budget` bytes; the values unused for longest go first.
 
@@ -58,7 +67,7 @@ class DiskStore:
             self._give_up(error.strerror or str(error))
 
     def get(self, key: Hashable) -> Any:
-        """The value under `key`, or None."""
+        """The value under `key`, or None; a value that is not as it was written is removed."""
 
         def miss() -> Any:
             raise _MissError
@@ -66,12 +75,18 @@ class DiskStore:
         if not self._usable or not self._cached.check_call_in_cache(key, None):
             return None
         try:
-            with warnings.catch_warnings():
-                # A value that another process removed in between is a miss like any other.
-                warnings.simplefilter("ignore")
-                return self._cached(key, miss)
-        except _MissError:
+            kept = self._cached.call_and_shelve(key, miss)
+        except _MissError:  # another process removed it in between
             return None
+        try:
+            digest, content = kept.get()
+            if digest == _digest(content):
+                return pickle.loads(content)
+        except Exception as error:  # whatever a cut-off or damaged file raises
+            log.debug("%s: a state cannot be read: %r", self.folder, error)
+        with contextlib.suppress(OSError):
+            kept.clear()
+        return None
 
     def put(self, key: Hashable, value: Any, nbytes: int) -> None:
         """Keep `value` of about `nbytes` bytes."""
@@ -81,7 +96,8 @@ class DiskStore:
             with warnings.catch_warnings():
                 # joblib only warns where a value cannot be written (a full disk, say).
                 warnings.simplefilter("error", joblib.memory.CacheWarning)
-                self._cached(key, lambda: value)
+                content = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+                self._cached(key, lambda: (_digest(content), content))
             self._written += nbytes
             if self._written > TRIM_SHARE * self.budget:
                 self._memory.reduce_size(bytes_limit=int(self.budget * (1 - TRIM_SHARE)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from schedopt.data import SILENCE_RULE, mix
-from schedopt.errors import DataError
+from schedopt.errors import DataError, ScheduleError
 from schedopt.metrics import METRICS, Score, scorer
 from schedopt.refinement import Refinement
 from schedopt.rules import rule
@@ -105,6 +106,9 @@ class Evaluator:
         offered = dict.fromkeys(stem for excerpt in self.excerpts for stem in excerpt.stems)
         if target not in offered:
             raise DataError(f"the music has no stem {target!r}, only {', '.join(offered)}; [data.stems] can make one")
+        for stem, gain in self.gains.items():
+            if stem not in offered or not 0 <= gain < math.inf:
+                raise DataError(f"gain {gain:g} of {stem!r}: gains are numbers from 0 on of {', '.join(offered)}")
         self.left_out = [e for e in self.excerpts if target not in e.audible]
         audible = [e for e in self.excerpts if target in e.audible]
         if not audible:
@@ -138,6 +142,8 @@ class Evaluator:
         since weights are of one trial. `again`: see `states`.
         """
         how = refinement or self.refinement
+        if how.target != self.refinement.target:
+            raise ScheduleError(f"this evaluator scores {self.refinement.target}, not {how.target}")
         chosen = [self.tasks[i] for i in (range(len(self.tasks)) if indices is None else indices)]
         steps = range(len(betas) + 1) if every_step else [len(betas)]
         known = self.store.scores if refinement is None else {}

@@ -53,6 +53,8 @@ class RefinementOptions(BaseModel):
     def _reverse_fits(self) -> RefinementOptions:
         if self.reverse and not RULES.find(self.rule).takes_noise:
             raise ValueError(f"reverse goes with the rule ddpm, not with {self.rule}")
+        if self.sigma > 0 and not RULES.find(self.rule).takes_noise:
+            raise ValueError(f"sigma goes with the rule ddpm, not with {self.rule}")
         return self
 
     @property

@@ -44,8 +44,10 @@ class Registry(Mapping[str, T], Generic[T]):
         """Make `part` known under `name` in this process and in the workers that it starts.
 
         Raises:
-            SchedoptError: the name is one of this package's own.
+            SchedoptError: the name is one of this package's own, or no name: a line of text that can be printed.
         """
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            raise self.error(f"{name!r} is no name for a {self.kind}: it is one line of text")
         if name in self._own:
             raise self.error(f"{self.kind} {name!r} belongs to schedopt; choose another name")
         self.added[name] = part

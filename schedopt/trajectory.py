@@ -23,7 +23,7 @@ from schedopt.outputs.mixer import check_weights
 from schedopt.outputs.step import WHOLE
 from schedopt.refinement import Refinement
 from schedopt.rules import View, rule
-from schedopt.schedules import Schedule
+from schedopt.schedules import Schedule, check_betas
 
 
 class RunsPasses(Protocol):
@@ -109,9 +109,11 @@ def trajectories(
         arrays: where inputs and sums live; by default in the memory of the mixture's device.
 
     Raises:
-        ScheduleError: unknown rule, output or target, a rule that needs references which a scene lacks, or weights for
-            another number of steps or stems.
+        ScheduleError: a β outside [0, 1], unknown rule, output or target, a rule that needs references which a scene
+            lacks, or weights for another number of steps or stems.
     """
+    if betas:
+        check_betas(betas)
     how = rule(refinement.rule)
     if how.needs_references and any(scene.true_target is None for scene in scenes):
         raise ScheduleError(f"the rule {how.name} needs the true stems, so it serves only as an upper bound")

@@ -156,3 +156,10 @@ def test_mistakes_have_names(repo: Path) -> None:
     separator = schedopt.api.Separator(schedule=repo / "s.schedule.json", device="cpu")
     with pytest.raises(SchedoptError, match=r"shape \(2, samples\), not \(3, 100\)"):
         separator.separate_tensor(torch.zeros(3, 100))
+
+
+@pytest.mark.parametrize("bad", [torch.full((2, 100), float("nan")), torch.ones(2, 100) * 1j])
+def test_a_wave_that_is_not_finite_or_not_real_is_refused(repo: Path, bad: torch.Tensor) -> None:
+    separator = schedopt.api.Separator("tiny", repo, schedule=repo / "s.schedule.json")
+    with pytest.raises(SchedoptError, match="the wave holds NaN, infinite or complex samples"):
+        separator.separate_tensor(bad)

@@ -198,3 +198,24 @@ def test_the_reference_names_every_key() -> None:
     text = reference_text()
     for key in ("trials", "storage", "excerpt", "gains", "precision", "choose_steps", "resolution", "sampler"):
         assert f"  {key} " in text
+
+
+def test_tables_nested_too_deeply_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text("[study]\nname = 's'\n")
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        load_config(path, [f"data.stems.{'.'.join('a' * 3000)}=1"])
+
+
+@pytest.mark.parametrize(
+    ("sections", "line"),
+    [
+        ({"separator": {"stems": {"all": ["drums"]}}}, "all stands for all stems: no sum can be called so"),
+        ({"data": {"stems": {"vocals": "drums"}}}, r"data\.stems\.vocals = 'drums': Input should be a list"),
+        ({"search": {"objectives": "si_sir"}}, r"search\.objectives = 'si_sir': Input should be a list"),
+        ({"refinement": {"sigma": 0.5}}, "sigma goes with the rule ddpm, not with remix"),
+    ],
+)
+def test_values_that_cannot_be_followed(sections: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigError, match=line):
+        make_config({"study": {"name": "s"}, **sections})

@@ -10,7 +10,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from schedopt.data import mix
-from schedopt.errors import DataError
+from schedopt.errors import DataError, ScheduleError
 from schedopt.evaluation import Evaluator, mean_over_tracks
 from schedopt.metrics import scorer, sdr
 from schedopt.refinement import Refinement
@@ -165,3 +165,20 @@ def test_every_metric_can_be_the_score(metric: str) -> None:
     score = scorer(metric, references=references, target=3, sample_rate=excerpt.sample_rate)
     outputs = torch.stack(weighted.trajectory((0.5,), 0))
     assert_allclose(weighted.scores((0.5,))[0], score(outputs), atol=1e-9)
+
+
+@pytest.mark.parametrize("beta", [2.0, -1.0, float("nan")])
+def test_a_beta_outside_of_0_to_1_is_refused(beta: float) -> None:
+    with pytest.raises(ScheduleError, match="is not a number in"):
+        evaluator().scores((beta,))
+
+
+@pytest.mark.parametrize("gains", [{"vocal": 2.0}, {"vocals": -1.0}, {"vocals": float("nan")}])
+def test_gains_that_cannot_be_are_refused(gains: dict[str, float]) -> None:
+    with pytest.raises(DataError, match="gains are numbers from 0 on of drums, bass, other, vocals"):
+        Evaluator(SEPARATOR, EXCERPTS, Refinement("vocals"), gains=gains)
+
+
+def test_another_target_is_refused() -> None:
+    with pytest.raises(ScheduleError, match="this evaluator scores vocals, not bass"):
+        evaluator().scores((0.5,), refinement=Refinement("bass"))

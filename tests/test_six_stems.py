@@ -13,6 +13,7 @@ import torch
 from schedopt.cli import call
 from schedopt.config import load_config, make_config
 from schedopt.errors import SchedoptError
+from schedopt.files.schedule_file import load_schedule_file
 from schedopt.search.prepared import PreparedSearch
 from schedopt.separators import load_separator, save_safetensors
 from schedopt.types import STEMS
@@ -92,6 +93,22 @@ def test_on_four_stem_data_guitar_and_piano_count_as_other(six: Path) -> None:
     assert prepared_search.separator.fingerprint != plain.fingerprint
     scores = prepared_search.objective("other").evaluators[0].scores((0.5, 0.5))
     assert scores.shape == (2, 3)
+
+
+def test_the_schedule_file_holds_the_mappings_of_model_and_music(six: Path) -> None:
+    music = {"other": ["other"], "drums": ["drums", "bass"]}
+    refinement = {"target": "vocals", "steps": 1}
+    path = study(six, "four", separator={"stems": MERGED}, data={"stems": music}, refinement=refinement)
+    assert call(["run", str(path), "--trials", "2"]) == 0
+    file = load_schedule_file(six / "small.schedule.json")
+    assert file.data is not None
+    assert (file.model.stems, file.data.stems) == (
+        {stem: tuple(parts) for stem, parts in MERGED.items()},
+        {stem: tuple(parts) for stem, parts in music.items()},
+    )
+    output = six / "again.schedule.json"
+    assert call(["export", str(path), "-o", str(output)]) == 0
+    assert load_schedule_file(output).model.stems == file.model.stems
 
 
 def test_data_with_more_stems_than_the_model_has_them_in_the_mixture(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,12 +75,30 @@ def test_disk_keeps_within_its_budget(tmp_path: Path) -> None:
     assert disk.get(29) is not None
 
 
-def test_a_broken_value_is_a_miss(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:100],
+        lambda content: b"",
+        lambda content: content[: len(content) // 2] + bytes(len(content) - len(content) // 2),
+        lambda content: content[:2000] + b"\xff" * 64 + content[2064:],
+        lambda content: content[:-20] + bytes(20),
+    ],
+    ids=["cut off", "empty", "half zero", "64 bytes", "end"],
+)
+def test_a_damaged_value_is_a_miss_and_makes_room(
+    damage: Callable[[bytes], bytes], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     disk = DiskStore(tmp_path, 10**6)
     disk.put("k", torch.ones(1000), 4000)
     (value,) = tmp_path.rglob("output.pkl")
-    value.write_bytes(value.read_bytes()[:100])
-    assert DiskStore(tmp_path, 10**6).get("k") is None
+    value.write_bytes(damage(value.read_bytes()))
+    other = DiskStore(tmp_path, 10**6)
+    assert other.get("k") is None
+    other.put("k", torch.full((3,), 2.0), 12)
+    found = DiskStore(tmp_path, 10**6).get("k")
+    assert torch.equal(found, torch.full((3,), 2.0))
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("place", ["file", "file/cache"])

@@ -16,6 +16,7 @@ from schedopt.cli._paths import PATH, WORD, Number
 from schedopt.config import load_config
 from schedopt.data import Split
 from schedopt.errors import DataError, shown
+from schedopt.files.benchmark_file import KIND as BENCHMARK
 from schedopt.files.benchmark_file import BenchmarkFile, read_benchmark
 from schedopt.files.presets import is_preset, open_schedule
 from schedopt.files.writing import check_writable, json_text, write_text
@@ -28,6 +29,7 @@ from schedopt.proof.methods import RIVALS, Rival
 from schedopt.proof.notebook import Notebook
 from schedopt.proof.reproduce import PUBLISHED, Reproduction, is_comparable
 from schedopt.proof.reproduce import reproduce as replay
+from schedopt.proof.sweep import KIND as SWEEP
 from schedopt.proof.sweep import MAX_GAIN, Sweep
 from schedopt.proof.sweep import sweep as run_sweep
 from schedopt.proof.tables import footnotes, headline, objectives_table, stem_table
@@ -158,7 +160,7 @@ def benchmark(
     )
     loaded = {path: open_schedule(path, point) for path in files}
     if output is not None:
-        check_writable(output, read=map(Path, files))
+        check_writable(output, BENCHMARK, read=map(Path, files))
     for wanted in map(Path, files) if write else ():
         check_writable(wanted)
     result = document(run_benchmark(loaded, options, _count("excerpt")))
@@ -248,7 +250,7 @@ def sweep(
     _show.show_notes()
     config = load_config(study_file, overrides)
     if output is not None:
-        check_writable(output, read=[study_file])
+        check_writable(output, SWEEP, read=[study_file])
     done = run_sweep(config, stem, gains, split=split, trust_pickle=trust_pickle, on_excerpt=_count("excerpt"))
     try:
         if output is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,8 @@ def init(file: Path, data: str | None, model: str | None, stem: str | None, over
 
 
 def _asked(option: str, question: str, default: str) -> str:
+    if sys.stdin is None:
+        raise click.UsageError(f"there is nobody to answer: give {option}")
     try:
         answer: str = click.prompt(question, default=default, err=True)
     except click.Abort as end:

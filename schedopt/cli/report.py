@@ -14,7 +14,7 @@ from schedopt.config import StudyConfig, load_config
 from schedopt.errors import ConfigError
 from schedopt.files.benchmark_file import load_benchmark
 from schedopt.files.schedule_file import SUFFIX
-from schedopt.files.writing import check_writable, write_text
+from schedopt.files.writing import PAGE, check_writable, write_text
 from schedopt.search.export import default_path, load_study
 from schedopt.search.study import config_of
 from schedopt.storage.faults import quiet_optuna
@@ -68,7 +68,7 @@ def report(
     _show.show_notes()
     audio = Audio(seconds, trust_pickle)
     if output is not None:
-        check_writable(output, read=[] if file is None else [file])
+        check_writable(output, PAGE, read=[] if file is None else [file])
     if file is None or study is not None:
         if file is not None or storage is None or study is None or overrides:
             raise click.UsageError("give a study file or a benchmark, or --storage URL and --study NAME")

@@ -14,8 +14,9 @@ from schedopt.cli._paths import PATH, WORD
 from schedopt.cli._study_file import reference_text, study_schema
 from schedopt.config import StudyConfig, load_config
 from schedopt.errors import StudyError
+from schedopt.files.schedule_file import KIND as SCHEDULE
 from schedopt.files.schedule_file import ScheduleFile, json_schema
-from schedopt.files.writing import check_writable, json_text, write_text
+from schedopt.files.writing import JSON, TABLE, check_writable, json_text, write_text
 from schedopt.metrics import title
 from schedopt.search import export as exports
 from schedopt.search.estimate import Estimate, estimate
@@ -94,7 +95,7 @@ def run(
     written = exports.default_path(config) if exports.is_exportable(config) else None
     if written is not None:
         try:
-            check_writable(written, read=[study_file])
+            check_writable(written, SCHEDULE, read=[study_file])
         except StudyError:
             open_storage(config.study.storage)  # what ails the storage, often the same, is named first
             raise
@@ -288,7 +289,7 @@ def export(
         if output is None:
             _show.print_json(json_schema())
         else:
-            check_writable(output, read=read)
+            check_writable(output, JSON, read=read)
             write_text(output, json_text(json_schema()))
             click.echo(output)
         return
@@ -302,7 +303,7 @@ def export(
     if output is None:
         click.echo(FORMATS[style](found), nl=False)
     else:
-        check_writable(output, read=read)
+        check_writable(output, SCHEDULE if style == "json" else TABLE, read=read)
         click.echo(_export(found, output, style))
 
 

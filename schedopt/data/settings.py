@@ -20,6 +20,8 @@ def _stem(value: str) -> str:
 
 
 def _sums(value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    if "all" in value:
+        raise ValueError("all stands for all stems: no sum can be called so")
     if empty := [stem for stem, listed in value.items() if not listed]:
         raise ValueError(f"{empty[0]} has an empty list: name the stems that add up to it")
     try:

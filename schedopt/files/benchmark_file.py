@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from schedopt.errors import DataError, shown
 from schedopt.files.explain import explain
-from schedopt.files.reading import read_bytes
+from schedopt.files.reading import check_keys, read_bytes
 from schedopt.files.schedule_file import Beta, Hex, Number, Text
 from schedopt.outputs import Weights
 from schedopt.refinement import SeededOptions
@@ -292,7 +293,8 @@ def _plain(value: Any) -> Any:
     """Numbers as floats: programs that rewrite JSON make 1 of 1.0."""
     if isinstance(value, (list, tuple)):
         return [_plain(child) for child in value]
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) <= sys.float_info.max else value
 
 
 def read_benchmark(document: Mapping[str, Any]) -> BenchmarkFile:
@@ -312,13 +314,20 @@ def load_benchmark(path: Path) -> BenchmarkFile:
 def load_document(path: Path) -> tuple[BenchmarkFile, dict[str, Any]]:
     """The same, with the document as it was written."""
     where = shown(path)
-    document = _document(read_bytes(path, MAX_BYTES, "benchmark", DataError))
+    content = read_bytes(path, MAX_BYTES, "benchmark", DataError)
+    document = _document(content)
     if document.get("kind") != KIND:
         raise DataError(f"{where}: is no benchmark; `schedopt benchmark FILE… -o RESULT.json` writes one")
     try:
-        return read_benchmark(document), document
+        file = read_benchmark(document)
     except ValidationError as error:
         raise DataError(explain(error, where, BenchmarkFile)) from None
+    check_keys(content, where, DataError)
+    for row in file.findings:
+        if set(row.levels) != set(file.metrics):
+            metrics = ", ".join(file.metrics)
+            raise DataError(f"{where}: findings of {row.method}, {row.stem}: levels are not of {metrics}")
+    return file, document
 
 
 def _document(content: bytes) -> dict[str, Any]:

@@ -30,6 +30,8 @@ def explain(error: ValidationError, where: str, model: type[BaseModel]) -> str:
     location = _of_document(fault["loc"])
     field = _field(location)
     message = shown(" ".join(str(fault["msg"]).removeprefix("Value error, ").split()))
+    if fault["type"] == "tuple_type":  # TOML and JSON know lists
+        message = "Input should be a list"
     if fault["type"] == "missing":
         return f"{where}: {field} is missing"
     if fault["type"] == "extra_forbidden":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 from schedopt.errors import SchedoptError, reason, shown
 
@@ -54,3 +56,23 @@ def read_text(path: Path | str, limit: int, what: str, refusal: type[SchedoptErr
         return read_bytes(path, limit, what, refusal).decode("utf-8")
     except UnicodeDecodeError:
         raise refusal(f"{shown(path)}: the {what} cannot be read: it is not UTF-8 text") from None
+
+
+def check_keys(content: bytes, where: str, refusal: type[SchedoptError]) -> None:
+    """Refuse a JSON document in which a key stands twice in one object: readers would take the last one silently.
+
+    Args:
+        content: valid JSON.
+        where: names the file.
+        refusal: the error to raise.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise refusal(f"{where}: the key {shown(twice)!r} stands twice in one object")
+        return found
+
+    json.loads(content, object_pairs_hook=once)

@@ -23,7 +23,7 @@ from pydantic import (
 
 from schedopt.errors import ScheduleError, shown
 from schedopt.files.explain import explain, nearest
-from schedopt.files.reading import read_bytes
+from schedopt.files.reading import check_keys, read_bytes
 from schedopt.outputs import OUTPUTS, Weights
 from schedopt.outputs.mixer import check_weights
 from schedopt.refinement import SeededOptions
@@ -229,6 +229,19 @@ class ScheduleFile(FrozenModel):
                 raise ValueError(f"point {name} has not the targets of the schedules ({', '.join(self.schedules)})")
         return self
 
+    @model_validator(mode="after")
+    def _weights_are_of_its_targets(self) -> ScheduleFile:
+        for entries in (self.schedules, *self.points.values()):
+            for target, entry in entries.items():
+                if not OUTPUTS.find(entry.output).bands:
+                    continue
+                if target != SHARED and set(entry.weights) != {target}:
+                    found = ", ".join(entry.weights) or "nothing"
+                    raise ValueError(f"the output {entry.output} needs weights of {target}; there are {found}")
+                if not entry.weights:
+                    raise ValueError(f"the output {entry.output} of {target} needs weights, by stem")
+        return self
+
     def at(self, point: str | None, where: str) -> ScheduleFile:
         """The file with the schedules of one of its `points` in place of its own; as it is for None.
 
@@ -264,9 +277,11 @@ def load_schedule_file(path: Path | str) -> ScheduleFile:
     """
     content = read_bytes(path, MAX_BYTES, "schedule file", ScheduleError)
     try:
-        return ScheduleFile.model_validate_json(content)
+        file = ScheduleFile.model_validate_json(content)
     except ValidationError as error:
         raise ScheduleError(explain(error, shown(path), ScheduleFile)) from None
+    check_keys(content, shown(path), ScheduleError)
+    return file
 
 
 def check_separator(file: ScheduleFile, separator: Separator, where: str, option: str = "--model") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
@@ -13,22 +14,47 @@ from typing import Any
 
 from schedopt.errors import StudyError, reason, shown
 
+KIND_WITHIN = 1000
+"""Bytes at the beginning of a JSON document within which it names its kind."""
+
 DATABASE = b"SQLite format 3\0"
 """What every SQLite database begins with."""
 
 
-def check_writable(path: Path, *, read: Iterable[Path] = ()) -> None:
+def check_writable(path: Path, kind: str = "", *, read: Iterable[Path] = ()) -> None:
     """Make sure that `write_text` will work, before work whose result is to lie there; makes the folder.
 
     Args:
+        kind: of the result, as `kind_of` tells it: a file of another kind is not replaced. Default: any is.
         read: files that the command reads, which its result must not replace.
 
     Raises:
-        StudyError: the file cannot be written, or is one of those.
+        StudyError: the file cannot be written, is of another kind, or is one of those.
     """
     with _new_file(path):
         if any(is_same(path, other) for other in read):
             raise StudyError(f"{shown(path)}: this command reads it; name another file for the result")
+        if kind and path.exists() and kind_of(path) not in (kind, EMPTY):
+            raise StudyError(f"{shown(path)}: is a file of another kind; name another one for the result, or remove it")
+
+
+PAGE, TABLE, JSON, EMPTY, OTHER = "page", "table", "JSON", "empty", "other"
+"""What `kind_of` tells of files that name no kind of their own."""
+
+
+def kind_of(path: Path) -> str:
+    """What a file of results is, by its beginning: the `kind` that a JSON document names, `PAGE` (HTML), `TABLE` (of
+    β), `JSON` without a kind, `EMPTY` or `OTHER`."""
+    with path.open("rb") as file:
+        start = file.read(KIND_WITHIN).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith(b"{"):
+        named = re.search(rb'"kind":\s*"([^"]*)"', start)
+        return named[1].decode("utf-8", "replace") if named else JSON
+    if start[:15].lower().startswith(b"<!doctype html"):
+        return PAGE
+    if start.startswith((b"target,", b"point,")):
+        return TABLE
+    return OTHER if start else EMPTY
 
 
 def identity(path: Path) -> tuple[int, int] | None:

@@ -22,8 +22,9 @@ from schedopt.proof.statistics import Comparison, compare
 from schedopt.refinement import Refinement
 from schedopt.search.prepared import PreparedSearch
 from schedopt.store import Store
-from schedopt.types import STEMS, Excerpt
+from schedopt.types import Excerpt
 
+KIND = "schedopt sweep"
 MAX_GAIN = 100.0
 UNIFORM = 1.0
 
@@ -80,7 +81,7 @@ class Sweep:
             for gain in self.gains
         ]
         return {
-            "kind": "schedopt sweep",
+            "kind": KIND,
             "stem": self.stem,
             "metric": self.metric,
             "model": self.model,
@@ -113,9 +114,11 @@ def sweep(
             raise ConfigError("gain 0 takes the stem out of the mixture, and what is not there has no score")
         if not 0 < gain <= MAX_GAIN:
             raise ConfigError(f"gain {gain:g} is not a number within (0, {MAX_GAIN:g}]")
-    if stem not in STEMS:
-        raise ConfigError(f"there is no stem {stem!r}; there are {', '.join(STEMS)}")
     prepared = PreparedSearch.prepare(config, split=split, trust_pickle=trust_pickle)
+    offered = {one for excerpt in prepared.excerpts for one in excerpt.stems}
+    stems = [one for one in prepared.separator.stems if one in offered]
+    if stem not in stems:
+        raise ConfigError(f"there is no stem {stem!r}; model and music both have {', '.join(stems)}")
     scores: dict[float, dict[str, dict[str, list[float]]]] = {gain: {} for gain in sorted({*gains, UNIFORM})}
     for count, excerpt in enumerate(prepared.excerpts, 1):
         for gain, by_stem in scores.items():
@@ -132,12 +135,12 @@ def sweep(
         tracks={
             gain: {
                 other: {track: float(np.mean(values)) for track, values in by_stem[other].items()}
-                for other in STEMS
+                for other in stems
                 if other in by_stem
             }
             for gain, by_stem in scores.items()
         },
-        left_out=silences(prepared.excerpts, STEMS),
+        left_out=silences(prepared.excerpts, stems),
     )
 
 

@@ -11,7 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from schedopt.files.benchmark_file import BenchmarkFile, Kind, StemScores, changed, load_document
+from pydantic import ValidationError
+
+from schedopt.files.benchmark_file import BenchmarkFile, Kind, Row, StemScores, changed, load_document
+from schedopt.files.explain import explain
 from schedopt.proof.findings import findings, sentences
 from schedopt.proof.methods import CEILINGS, passes_of
 
@@ -60,7 +63,11 @@ def _part(file: BenchmarkFile, kind: Kind, part: StemScores) -> Iterator[str]:
 
 def _conclusions(file: BenchmarkFile) -> Iterator[str]:
     """What the findings and sentences say, against what follows from the scores."""
-    again = findings(file)
+    try:
+        again = findings(file)
+    except ValidationError as error:  # a number that overflows
+        yield explain(error, "the findings that follow", Row)
+        return
     kept = {(row.method, row.stem): row.model_dump(mode="json") for row in file.findings}
     for row in again:
         stored = kept.pop((row.method, row.stem), {})

@@ -105,8 +105,12 @@ def _file_of(studies: Mapping[str, optuna.Study], url: str, name: str) -> Schedu
 
 
 def _known(section: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """The keys of a study's section that a schedule file has too; no mapping is none at all."""
-    return {key: value for key, value in section.items() if key in model.model_fields and value != {}}
+    """The keys of a study's section that a schedule file has too; no mapping is none at all. The database has lists
+    where a file's model has tuples."""
+    known = {key: value for key, value in section.items() if key in model.model_fields and value != {}}
+    if "stems" in known:
+        known["stems"] = {stem: tuple(parts) for stem, parts in known["stems"].items()}
+    return known
 
 
 def load_study(storage: BaseStorage, name: str, url: str) -> optuna.Study:

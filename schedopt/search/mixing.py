@@ -45,6 +45,9 @@ PENALTIES = np.geomspace(1e-4, 10, 11)
 FOLDS = 10
 """Groups of tracks that are left out in turn; with fewer tracks each is one."""
 
+FEWEST_TRACKS = 3
+"""With fewer, nothing is left to choose the ridge by once a track is left out: the output is the mean."""
+
 BLOCK = 2**18
 """Samples whose inner products are taken at once; a filter sees silence beyond them."""
 
@@ -169,7 +172,7 @@ class Tracks:
 def fitted(tracks: Tracks) -> Array:
     """The weights (W,): those of the penalty with the surest gain on tracks that are left out, or the mean output's."""
     groups = list(_groups(len(tracks)))
-    if len(groups) < 2:
+    if len(groups) < FEWEST_TRACKS - 1:  # a trial's score is of weights from which one more group is left out
         return tracks.start
     gains = np.empty((2, len(PENALTIES), len(tracks)))
     for group in groups:

@@ -13,8 +13,10 @@ from schedopt.disk import DiskStore, default_folder
 from schedopt.errors import ConfigError
 from schedopt.evaluation import Evaluator
 from schedopt.files.explain import nearest
+from schedopt.outputs import OUTPUTS
 from schedopt.refinement import Refinement
 from schedopt.search.audio import AudioKeeper
+from schedopt.search.mixing import FEWEST_TRACKS
 from schedopt.search.objective import Objective, OnExcerpt
 from schedopt.separators import Separator, load_separator
 from schedopt.store import Store
@@ -108,6 +110,15 @@ class PreparedSearch:
                     len(evaluator.left_out),
                     len(self.excerpts),
                     names,
+                )
+            mixers = [name for name in config.refinement.outputs if OUTPUTS.find(name).bands]
+            tracks = len(set(evaluator.tracks))
+            if note and mixers and tracks < FEWEST_TRACKS:
+                log.warning(
+                    "%s: weights need at least %d tracks, and there %s: it is the mean output here",
+                    ", ".join(mixers),
+                    FEWEST_TRACKS,
+                    "is one" if tracks == 1 else f"are {tracks}",
                 )
         return Objective(
             evaluators,

@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from schedopt.errors import SeparatorError
+from schedopt.errors import SchedoptError, SeparatorError
 from schedopt.registry import Registry
 from schedopt.separators.overlap_add import Batch, Cut
 from schedopt.separators.separator import Member, Separator, short_hash
@@ -75,8 +75,7 @@ def load_plugin(name: str, *, overlap: float = 0.25, segment: float | None = Non
     except SeparatorError:
         raise
     except Exception as error:  # whatever foreign code raises
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise SeparatorError(f"{PREFIX}{name}: cannot be made: {reason}") from error
+        raise SeparatorError(f"{PREFIX}{name}: cannot be made: {_reason(error)}") from error
     return build(plugin, name=PREFIX + name, overlap=overlap, segment=segment)
 
 
@@ -99,16 +98,26 @@ def build(
             f"{name}: a separator needs {', '.join(missing) or '__call__'}; see schedopt.separators.Plugin"
         )
     stems = tuple(str(stem) for stem in plugin.stems)
+    if not stems or len(set(stems)) < len(stems):
+        raise SeparatorError(f"{name}: its stems are {', '.join(stems) or 'none'}; each is named once")
+    try:
+        device, sample_rate, channels = torch.device(plugin.device), int(plugin.sample_rate), int(plugin.channels)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise SeparatorError(f"{name}: device, sample_rate or channels: {_reason(error)}") from None
     seconds = None if segment == math.inf else segment or getattr(plugin, "segment", None)
-    length = int(seconds * plugin.sample_rate) if seconds else None
+    if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds < math.inf):
+        raise SeparatorError(f"{name}: segment is {seconds!r}; it is seconds above 0, or None")
+    length = int(seconds * sample_rate) if seconds else None
     if length is not None and int((1 - overlap) * length) < 1:
         raise SeparatorError(f"{name}: a segment of {seconds:g} s with overlap {overlap:g} moves by less than a sample")
 
     def network(inputs: Tensor, chosen: Sequence[int]) -> Tensor:
-        estimates = plugin(inputs)
+        estimates = _called(plugin, name, inputs)
         wanted = (len(inputs), len(stems), *inputs.shape[1:])
         if tuple(estimates.shape) != wanted:
             raise SeparatorError(f"{name}: gives estimates of shape {tuple(estimates.shape)}; {wanted} was expected")
+        if not bool(torch.isfinite(estimates).all()):
+            raise SeparatorError(f"{name}: gives estimates that are not finite")
         return estimates[:, list(chosen)]
 
     weights = short_hash(["plugin", str(plugin.fingerprint)])
@@ -116,11 +125,11 @@ def build(
     return Separator(
         name=name,
         stems=stems,
-        sample_rate=int(plugin.sample_rate),
-        channels=int(plugin.channels),
+        sample_rate=sample_rate,
+        channels=channels,
         fingerprint=short_hash([weights, length, overlap, stems]),
         weights=weights,
-        device=torch.device(plugin.device),
+        device=device,
         precision="float32",
         members=(Member(network, (1.0,) * len(stems), cut),),
         parts=tuple((index,) for index in range(len(stems))),
@@ -128,3 +137,20 @@ def build(
         normalises=False,
         model=plugin,
     )
+
+
+def _called(plugin: Plugin, name: str, inputs: Tensor) -> Tensor:
+    try:
+        estimates = plugin(inputs)
+    except (SchedoptError, RuntimeError, MemoryError):
+        raise  # PyTorch's: memory that does not suffice is one, after which a smaller batch is tried
+    except Exception as error:  # whatever foreign code raises
+        raise SeparatorError(f"{name}: {type(error).__name__}: {_reason(error)}") from error
+    if not isinstance(estimates, Tensor) or not estimates.is_floating_point():
+        what = estimates.dtype if isinstance(estimates, Tensor) else type(estimates).__name__
+        raise SeparatorError(f"{name}: gives {what}; a tensor of floating-point numbers was expected")
+    return estimates
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

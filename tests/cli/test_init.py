@@ -58,6 +58,12 @@ def test_it_asks_and_the_file_runs(here: Path, monkeypatch: Patch, capsys: Captu
     assert json.loads(capsys.readouterr().out)["study"] == "mine"
 
 
+def test_a_closed_standard_input_is_one_line(here: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert call(["init"]) == 2
+    assert "there is nobody to answer: give --data" in capsys.readouterr().err
+
+
 def test_options_need_no_answers(here: Path, monkeypatch: Patch, capsys: Capture) -> None:
     answers(monkeypatch, "")
     argv = ["init", "--data", "folder:music", "--model", "./tiny.safetensors", "--stem", "drums, vocals"]

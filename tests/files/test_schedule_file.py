@@ -227,6 +227,11 @@ def test_weights_of_a_mixer_are_read_and_checked_against_the_model(tmp_path: Pat
         ),
         (with_weights(GOOD * 2), "schedules.vocals: weights of vocals have 2 rows, but mixer has 1 bands"),
         (with_weights(GOOD, "mixer-bands"), "schedules.vocals: weights of vocals have 1 rows, but mixer-bands has 5"),
+        (
+            with_weights(GOOD) | {"schedules": {"bass": with_weights(GOOD)["schedules"]["vocals"]}},
+            "needs weights of bass",
+        ),
+        (changed("schedules.vocals.output", "mixer") | {"format": 3}, "needs weights of vocals; there are nothing"),
         (with_weights([]), "schedules.vocals: weights of vocals have 0 rows, but mixer has 1 bands"),
         (
             with_weights([[0.5, 0.5, 0.1]]),
@@ -345,3 +350,12 @@ def test_presets_fit_the_demo_and_files_of_their_name_are_told_apart(
     assert all(is_preset(name) for name in preset_names())
     with pytest.raises(ScheduleError, match="demos: there is no such schedule file; presets: demo"):
         open_schedule("demos")
+
+
+@pytest.mark.parametrize("key", ["betas", "schedules"])
+def test_a_key_that_stands_twice_is_refused(key: str, tmp_path: Path) -> None:
+    text = json.dumps(MINIMAL)
+    path = tmp_path / "a.json"
+    path.write_text(text.replace(f'"{key}": ', f'"{key}": [1], "{key}": ', 1))
+    with pytest.raises(ScheduleError, match=rf"a\.json: the key '{key}' stands twice in one object"):
+        load_schedule_file(path)

@@ -11,7 +11,18 @@ from pathlib import Path
 import pytest
 
 from schedopt.errors import StudyError
-from schedopt.files.writing import check_writable, replacing, write_bytes, write_text
+from schedopt.files.writing import (
+    EMPTY,
+    JSON,
+    OTHER,
+    PAGE,
+    TABLE,
+    check_writable,
+    kind_of,
+    replacing,
+    write_bytes,
+    write_text,
+)
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002])
@@ -60,3 +71,28 @@ def test_looking_leaves_nothing_behind(tmp_path: Path) -> None:
     for name in ("a\0b", "x" * 300):
         with pytest.raises(StudyError, match="cannot be written"):
             check_writable(tmp_path / name)
+
+
+KINDS = {
+    "schedopt schedule": '{"format": 3, "kind": "schedopt schedule"}',
+    "schedopt benchmark": '{"kind": "schedopt benchmark"}',
+    JSON: '{"$schema": "x", "kind": {"const": 1}}',
+    PAGE: "<!DOCTYPE html><title>x</title>",
+    TABLE: "target,step,beta",
+    OTHER: "[study]",
+    EMPTY: "",
+}
+
+
+@pytest.mark.parametrize("there", KINDS)
+def test_a_file_of_another_kind_is_not_replaced(there: str, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text(KINDS[there])
+    assert kind_of(path) == there
+    for kind in ("schedopt schedule", "schedopt benchmark", JSON, PAGE, TABLE):
+        if there in (kind, EMPTY):
+            check_writable(path, kind)
+        else:
+            with pytest.raises(StudyError, match="is a file of another kind; name another one"):
+                check_writable(path, kind)
+    assert path.read_text() == KINDS[there]

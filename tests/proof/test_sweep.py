@@ -82,3 +82,13 @@ def test_gains_and_stems_that_cannot_be(tmp_path: Path, capsys: Capture) -> None
         sweep(config, "piano", [1.0])
     assert call(["sweep", "x.toml", "--gains", "loud"]) == 2
     assert "'loud' is not a list of numbers" in capsys.readouterr().err
+
+
+def test_stems_are_those_that_model_and_music_both_have(tmp_path: Path) -> None:
+    rest = {"rest": ["drums", "bass", "other"]}
+    study = make_study(tmp_path, data={"stems": rest}, separator={"stems": rest})
+    result = sweep(study, "rest", [0.5])
+    assert set(result.tracks[0.5]) == {"rest", "vocals"}
+    assert result.left_out == {}
+    with pytest.raises(ConfigError, match="no stem 'drums'; model and music both have "):
+        sweep(study, "drums", [0.5])

@@ -46,7 +46,7 @@ def _compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def row(document: Document) -> Document:
     """The finding of ours for vocals."""
     (found,) = (one for one in document["findings"] if (one["method"], one["stem"]) == (OURS, "vocals"))
-    return dict(found, itself=found)["itself"]  # type: ignore[no-any-return]
+    return found  # type: ignore[no-any-return]
 
 
 def part(document: Document) -> Document:
@@ -218,3 +218,25 @@ def test_what_is_no_benchmark_is_refused_in_one_line(tmp_path: Path, capsys: Cap
     assert "this schedopt reads format 2; run the benchmark again" in capsys.readouterr().err
     assert call(["verify", str(tmp_path / "none.json")]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("edit", "readable"),
+    [
+        (lambda d: put(row(d), "passes", 10**400), True),
+        (lambda d: put(row(d)["versus"]["baseline"]["sdr"], "wins", 10**400), True),
+        (lambda d: put(d, "seconds_per_pass", 1e308), True),
+        (lambda d: put(row(d), "levels", {}), False),
+    ],
+)
+def test_numbers_that_no_float_holds_and_levels_that_lack_are_one_line(
+    edit: Edit, readable: bool, tmp_path: Path, capsys: Capture
+) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    edit(document)
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(document))
+    assert call(["verify", str(path)]) == 1
+    assert "unforeseen" not in capsys.readouterr().err
+    assert call(["report", str(path), "--audio", "0"]) == (0 if readable else 1)
+    assert "unforeseen" not in capsys.readouterr().err

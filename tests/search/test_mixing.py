@@ -283,12 +283,13 @@ def test_a_shared_schedule_has_weights_for_each_stem(tmp_path: Path) -> None:
         assert entry.refinement(stem).weights == rows
 
 
-def test_where_the_mean_is_as_good_it_is_exported(tmp_path: Path) -> None:
-    """Two tracks are too few for weights."""
+def test_where_the_mean_is_as_good_it_is_exported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Two tracks are too few for weights, which is said."""
     path = write_study(tmp_path, tracks=2, refinement={"output": "mixer", "steps": 1}, study={"trials": 2})
     assert call(["run", str(path)]) == 0
     entry = load_schedule_file(tmp_path / "small.schedule.json").schedules["vocals"]
     assert (entry.output, entry.weights) == ("mean", {})
+    assert "mixer: weights need at least 3 tracks, and there are 2: it is the mean output here" in caplog.messages
 
 
 def test_auto_takes_the_best_output_of_every_trial(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from schedopt.errors import SeparatorError
 from schedopt.evaluation import Evaluator
 from schedopt.refinement import Refinement
 from schedopt.separators import SEPARATORS, Separator, as_separator, load_separator
+from schedopt.separators.plugins import build
 from schedopt.trajectory import Scene, refine
 from tests.models import noise_excerpt
 from tests.songs.songs import write_song
@@ -141,3 +144,50 @@ def test_what_is_no_separator_is_said_in_one_line() -> None:
         as_separator(object())  # type: ignore[arg-type]
     with pytest.raises(SeparatorError, match="gives estimates of shape"):
         as_separator(Odd())(torch.ones(1, 2, 10))
+
+
+def raises(_: Tensor) -> Tensor:
+    raise KeyError("a word")
+
+
+@pytest.mark.parametrize(
+    ("estimates", "line"),
+    [
+        (lambda x: torch.stack([x, x / 0], dim=1), "gives estimates that are not finite"),
+        (lambda x: torch.stack([x, x], dim=1).int(), "gives torch.int32; a tensor of floating-point numbers"),
+        (lambda x: torch.stack([x, x], dim=1) * 1j, "gives torch.complex64; a tensor of floating-point numbers"),
+        (lambda _: None, "gives NoneType; a tensor of floating-point numbers"),
+        (lambda x: x.numpy(), "gives ndarray; a tensor of floating-point numbers"),
+        (raises, "KeyError: 'a word'"),
+    ],
+)
+def test_what_a_plug_in_gives_wrongly_names_it(estimates: Callable[[Tensor], Any], line: str) -> None:
+    class Wrong(Halves):
+        def __call__(self, mixtures: Tensor) -> Any:
+            return estimates(mixtures)
+
+    separator = build(Wrong(), name="plugin:wrong")
+    with pytest.raises(SeparatorError, match=f"plugin:wrong: {line}"):
+        separator(torch.ones(1, 2, 100))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "line"),
+    [
+        ({"stems": ("vocals", "vocals")}, "its stems are vocals, vocals; each is named once"),
+        ({"stems": ()}, "its stems are none"),
+        ({"device": "nope"}, "device, sample_rate or channels: "),
+        ({"sample_rate": None}, "device, sample_rate or channels: "),
+        ({"segment": "1"}, "segment is '1'; it is seconds above 0"),
+        ({"segment": float("nan")}, "segment is nan; it is seconds above 0"),
+    ],
+)
+def test_attributes_that_cannot_be_are_one_line(attributes: dict[str, Any], line: str) -> None:
+    with pytest.raises(SeparatorError, match=f"plugin: {line}"):
+        as_separator(type("Wrong", (Halves,), attributes)())
+
+
+@pytest.mark.parametrize("name", [None, 5, "", " ", "x\ny"])
+def test_a_name_is_one_line_of_text(name: Any) -> None:
+    with pytest.raises(SeparatorError, match="is no name for a separator: it is one line of text"):
+        SEPARATORS.register(name, Halves)

@@ -104,6 +104,9 @@ def test_the_schedule_file(finished: Path, capsys: Capture) -> None:
     for style in ([], ["--format", "csv"]):
         assert call(["export", str(finished), *style, "-o", str(output)]) == 0
         assert output.read_text().startswith("target,step,beta\nvocals,1,")
+    assert call(["export", str(finished), "--format", "json", "-o", str(output)]) == 1
+    assert "is a file of another kind" in capsys.readouterr().err
+    output.unlink()
     assert call(["export", str(finished), "--format", "json", "-o", str(output)]) == 0
     assert json.loads(output.read_text())["schedules"]
 

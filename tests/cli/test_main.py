@@ -13,6 +13,7 @@ import optuna
 import pytest
 
 from schedopt.cli import COMMANDS, call, main
+from tests.servers import environment
 from tests.studies import write_study
 
 Capture = pytest.CaptureFixture[str]
@@ -40,6 +41,26 @@ def test_a_run_tells_at_once_that_it_begins(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[0] == "note: schedopt run: loading PyTorch"
     done = subprocess.run([*argv, "--quiet"], capture_output=True, text=True, check=True, timeout=120)
     assert done.stderr == ""
+
+
+INTERRUPTED = """
+import schedopt.cli as cli
+
+def main(**_):
+    exec("raise KeyboardInterrupt")
+
+cli.schedopt.main = main
+cli.main(["status"])
+"""
+
+
+def test_an_interrupt_that_comes_while_a_string_is_run_as_code_is_130(tmp_path: Path) -> None:
+    """Not the death by a signal that Python makes of it, which a shell shows as 130 too, but other programs do not."""
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1] == "schedopt: interrupted; the same command carries on"
 
 
 def test_a_run_begins_without_what_its_first_pass_does_not_need() -> None:

@@ -9,7 +9,6 @@ killed while it writes leaves no half value behind.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import pickle
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import xxhash
 
 TRIM_SHARE = 0.1
 """The folder is looked through again after so much of its budget has been written."""
@@ -43,7 +43,7 @@ def _keep(key: Hashable, make: Callable[[], Any]) -> Any:
 
 
 def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()
+    return xxhash.xxh3_128_digest(content)
 
 
 class DiskStore:

@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point: runs a command and turns errors into one line on stderr and an exit code."""
     code = call(sys.argv[1:] if argv is None else argv)
     # Where Ctrl-C came while some module ran a string as code (dataclasses do), Python remembers that nobody handled it
-    # there, and `python -m schedopt` would end by the signal instead of with the code. The next such string clears that.
+    # there, and `python -m schedopt` would end by the signal, not with the code. The next such string clears that.
     exec("")
     sys.exit(code)
 

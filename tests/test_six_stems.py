@@ -136,3 +136,14 @@ def test_a_stem_that_the_music_lacks_is_one_line(six: Path) -> None:
     prepared_search = PreparedSearch.prepare(load_config(study(six, "four")))
     with pytest.raises(SchedoptError, match="the music has no stem 'guitar', only drums, bass, other, vocals"):
         prepared_search.objective("guitar")
+
+
+def test_a_benchmark_on_music_without_the_stem_says_so(six: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = study(six, "six")
+    assert call(["run", str(path), "--trials", "2"]) == 0
+    write_music(six / "four", STEMS, split="held-out", first=5)
+    file = str(six / "small.schedule.json")
+    capsys.readouterr()
+    assert call(["benchmark", file, "--data", f"folder:{six / 'four'}", "--against", "none"]) == 1
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("schedopt: ")]
+    assert "the music has no stem guitar, only drums, bass, other, vocals" in line

@@ -104,6 +104,16 @@ def cut_excerpts(
     excerpts = [excerpt for found, _ in cuts for excerpt in found]
     if not excerpts:
         raise DataError(_nothing_left(tracks, seconds, stems))
+    fewer = sum(0 < len(found) < per_track for found, _ in cuts)
+    if fewer:
+        log.warning(
+            "%d of %d tracks give fewer than %d excerpts (%s): there are %d in all",
+            fewer,
+            len(tracks),
+            per_track,
+            "whole tracks are one each" if seconds == "track" else f"no more of {seconds:g} s fit or sound",
+            len(excerpts),
+        )
     return excerpts
 
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from schedopt.data import SILENCE_RULE, cut_excerpts, load_tracks
+from schedopt.data import SILENCE_RULE, cut_excerpts, load_tracks, stems_of
 from schedopt.data.stems import StemSums
 from schedopt.errors import DataError, ScheduleError
 from schedopt.evaluation import Evaluator, Passes
@@ -148,6 +148,10 @@ def benchmark(
     methods = compared(files, options.against, ceilings=options.ceilings, families=families)
     _note_gains(files)
     tracks = load_tracks(music.source, "held-out", options.tracks, mapping=music.stems, stems=separator.stems)
+    offered = stems_of(tracks)
+    if not set(methods[0].settings) & set(offered):
+        wanted = ", ".join(methods[0].settings)
+        raise DataError(f"{music.source}: the music has no stem {wanted}, only {', '.join(offered)}")
     needed, optional = stems_to_cut(separator, tracks)
     overlap, objectives = next(iter(files.values())).model.overlap, _objectives(files)
     result = Benchmark(music, separator.name, separator.weights, overlap, metric, methods, [], options, objectives)

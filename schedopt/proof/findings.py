@@ -98,7 +98,8 @@ def sentences(rows: Iterable[Row], metric: str, objectives: Sequence[str] = ()) 
 def _gain(row: Row, metric: str) -> str:
     """`SI-SIR +2.15 dB (95 % interval +1.92 … +2.38)`, over one pass."""
     made = row.versus["baseline"][metric]
-    return f"{title(metric)} {made.mean:+.3f} dB (95 % interval {_interval(made)})"
+    interval = "" if made.tracks < MIN_TRACKS else f" (95 % interval {_interval(made)})"
+    return f"{title(metric)} {made.mean:+.3f} dB{interval}"
 
 
 def _interval(made: Compared) -> str:

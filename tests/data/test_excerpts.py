@@ -302,3 +302,16 @@ def test_a_cache_folder_that_cannot_be_written_costs_time_only(monkeypatch: pyte
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SCHEDOPT_CACHE", str(tmp_path / "file"))
     assert len(cut_excerpts(load_tracks("demo", "search", 1), 1.0)) == 1
+
+
+def test_fewer_excerpts_than_were_asked_for_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    songs = [Song(everywhere(5), 5, "short"), Song(everywhere(9), 9, "long")]
+    assert len(cut_excerpts(songs, 2.0, 4)) == 6
+    assert caplog.messages == [
+        "1 of 2 tracks give fewer than 4 excerpts (no more of 2 s fit or sound): there are 6 in all"
+    ]
+    caplog.clear()
+    assert len(cut_excerpts(songs, "track", 3)) == 2
+    assert caplog.messages == [
+        "2 of 2 tracks give fewer than 3 excerpts (whole tracks are one each): there are 2 in all"
+    ]

@@ -15,9 +15,11 @@ from schedopt.cli import call
 from schedopt.errors import ScheduleError
 from schedopt.files.schedule_file import load_schedule_file
 from schedopt.metrics import si_sar, si_sir
+from schedopt.proof.findings import sentences
 from schedopt.proof.verify import verify
 from tests.proof.schedules import schedule, write_bench
 from tests.songs.songs import read_stems, write_song
+from tests.view.figures.benchmarks import made_benchmark
 
 RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "demo-dial-held-out.json"
 BETAS = {"clean": [0.9], "balanced": [0.4, 0.6], "full": [0.0]}
@@ -139,3 +141,12 @@ def test_points_need_a_schedule_that_has_some(tmp_path: Path, capsys: pytest.Cap
     assert call(["separate", str(song), "--point", "clean"]) == 2
     assert "--schedule" in capsys.readouterr().err
     assert call(["benchmark", str(tmp_path / "x.json"), "--write", "--point", "clean"]) == 2
+
+
+@pytest.mark.parametrize(("tracks", "interval"), [(3, False), (12, True)])
+def test_a_gain_has_an_interval_where_there_are_tracks_enough(tracks: int, interval: bool) -> None:
+    file = made_benchmark(tracks=tracks)
+    told = sentences(file.findings, "sdr", ("si_sdr",))
+    assert told
+    assert all(("SI-SDR" in one) and (" dB (95 % interval " in one.partition(";")[0]) == interval for one in told)
+    assert "∞" not in "".join(told)

@@ -42,8 +42,10 @@ def _keep(key: Hashable, make: Callable[[], Any]) -> Any:
     return make()
 
 
-def _digest(content: bytes) -> bytes:
-    return xxhash.xxh3_128_digest(content)
+def _sealed(value: Any) -> tuple[bytes, bytes]:
+    """Checksum and pickle of `value`."""
+    content = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    return xxhash.xxh3_128_digest(content), content
 
 
 class DiskStore:
@@ -80,7 +82,7 @@ class DiskStore:
             return None
         try:
             digest, content = kept.get()
-            if digest == _digest(content):
+            if digest == xxhash.xxh3_128_digest(content):
                 return pickle.loads(content)
         except Exception as error:  # whatever a cut-off or damaged file raises
             log.debug("%s: a state cannot be read: %r", self.folder, error)
@@ -96,8 +98,7 @@ class DiskStore:
             with warnings.catch_warnings():
                 # joblib only warns where a value cannot be written (a full disk, say).
                 warnings.simplefilter("error", joblib.memory.CacheWarning)
-                content = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-                self._cached(key, lambda: (_digest(content), content))
+                self._cached(key, lambda: _sealed(value))
             self._written += nbytes
             if self._written > TRIM_SHARE * self.budget:
                 self._memory.reduce_size(bytes_limit=int(self.budget * (1 - TRIM_SHARE)))

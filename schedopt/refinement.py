@@ -50,11 +50,10 @@ class RefinementOptions(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _reverse_fits(self) -> RefinementOptions:
-        if self.reverse and not RULES.find(self.rule).takes_noise:
-            raise ValueError(f"reverse goes with the rule ddpm, not with {self.rule}")
-        if self.sigma > 0 and not RULES.find(self.rule).takes_noise:
-            raise ValueError(f"sigma goes with the rule ddpm, not with {self.rule}")
+    def _noise_fits(self) -> RefinementOptions:
+        for option in ("reverse", "sigma"):
+            if getattr(self, option) and not RULES.find(self.rule).takes_noise:
+                raise ValueError(f"{option} goes with the rule ddpm, not with {self.rule}")
         return self
 
     @property

@@ -27,7 +27,7 @@ from schedopt.proof.findings import document
 from schedopt.proof.held_out import with_held_out
 from schedopt.proof.methods import RIVALS, Rival
 from schedopt.proof.notebook import Notebook
-from schedopt.proof.reproduce import PUBLISHED, Reproduction, is_comparable
+from schedopt.proof.reproduce import PUBLISHED, Reproduction, difference
 from schedopt.proof.reproduce import reproduce as replay
 from schedopt.proof.sweep import KIND as SWEEP
 from schedopt.proof.sweep import MAX_GAIN, Sweep
@@ -351,8 +351,8 @@ def _print_reproduction(result: Reproduction, steps: int) -> None:
         named += zip(("  lowest track", "  highest track"), result.ranges[rule, target], strict=True)
         named += [("  published", published)] * bool(published)
         rows += [(name, *(f"{value:.3f}" for value in values)) for name, values in named]
-        if published and is_comparable(ours, published):
-            rows.append(("  difference", *(f"{a - b:+.3f}" for a, b in zip(ours, published, strict=False))))
+        if apart := difference(ours, published):
+            rows.append(("  difference", *(f"{value:+.3f}" for value in apart)))
         others = [(stem, values) for stem, values in result.stems[rule, target].items() if stem != target]
         rows += [(f"  estimate of {stem}", *(f"{value:.3f}" for value in values)) for stem, values in others]
     _show.print_table(("rule, target", *(str(n) for n in range(steps + 1))), rows)

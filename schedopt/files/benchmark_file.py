@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from schedopt.errors import DataError, shown
 from schedopt.files.explain import explain
-from schedopt.files.reading import check_keys, read_bytes
+from schedopt.files.reading import parse_json, read_bytes
 from schedopt.files.schedule_file import Beta, Hex, Number, Text
 from schedopt.outputs import Weights
 from schedopt.refinement import SeededOptions
@@ -314,15 +314,13 @@ def load_benchmark(path: Path) -> BenchmarkFile:
 def load_document(path: Path) -> tuple[BenchmarkFile, dict[str, Any]]:
     """The same, with the document as it was written."""
     where = shown(path)
-    content = read_bytes(path, MAX_BYTES, "benchmark", DataError)
-    document = _document(content)
+    document = _document(read_bytes(path, MAX_BYTES, "benchmark", DataError), where)
     if document.get("kind") != KIND:
         raise DataError(f"{where}: is no benchmark; `schedopt benchmark FILE… -o RESULT.json` writes one")
     try:
         file = read_benchmark(document)
     except ValidationError as error:
         raise DataError(explain(error, where, BenchmarkFile)) from None
-    check_keys(content, where, DataError)
     for row in file.findings:
         if set(row.levels) != set(file.metrics):
             metrics = ", ".join(file.metrics)
@@ -330,9 +328,9 @@ def load_document(path: Path) -> tuple[BenchmarkFile, dict[str, Any]]:
     return file, document
 
 
-def _document(content: bytes) -> dict[str, Any]:
+def _document(content: bytes, where: str) -> dict[str, Any]:
     try:
-        document = json.loads(content)
+        document = parse_json(content, where, DataError)
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

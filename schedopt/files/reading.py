@@ -58,13 +58,16 @@ def read_text(path: Path | str, limit: int, what: str, refusal: type[SchedoptErr
         raise refusal(f"{shown(path)}: the {what} cannot be read: it is not UTF-8 text") from None
 
 
-def check_keys(content: bytes, where: str, refusal: type[SchedoptError]) -> None:
-    """Refuse a JSON document in which a key stands twice in one object: readers would take the last one silently.
+def parse_json(content: bytes, where: str, refusal: type[SchedoptError]) -> Any:
+    """A JSON document in which no key stands twice in one object: other readers would take the last one silently.
 
     Args:
-        content: valid JSON.
         where: names the file.
-        refusal: the error to raise.
+        refusal: the error to raise where one does.
+
+    Raises:
+        ValueError: it is no JSON.
+        RecursionError: it is nested too deeply.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -75,4 +78,4 @@ def check_keys(content: bytes, where: str, refusal: type[SchedoptError]) -> None
             raise refusal(f"{where}: the key {shown(twice)!r} stands twice in one object")
         return found
 
-    json.loads(content, object_pairs_hook=once)
+    return json.loads(content, object_pairs_hook=once)

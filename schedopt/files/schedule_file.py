@@ -23,7 +23,7 @@ from pydantic import (
 
 from schedopt.errors import ScheduleError, shown
 from schedopt.files.explain import explain, nearest
-from schedopt.files.reading import check_keys, read_bytes
+from schedopt.files.reading import parse_json, read_bytes
 from schedopt.outputs import OUTPUTS, Weights
 from schedopt.outputs.mixer import check_weights
 from schedopt.refinement import SeededOptions
@@ -280,7 +280,7 @@ def load_schedule_file(path: Path | str) -> ScheduleFile:
         file = ScheduleFile.model_validate_json(content)
     except ValidationError as error:
         raise ScheduleError(explain(error, shown(path), ScheduleFile)) from None
-    check_keys(content, shown(path), ScheduleError)
+    parse_json(content, shown(path), ScheduleError)  # for keys that stand twice, which pydantic accepts
     return file
 
 

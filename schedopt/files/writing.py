@@ -17,6 +17,9 @@ from schedopt.errors import StudyError, reason, shown
 KIND_WITHIN = 1000
 """Bytes at the beginning of a JSON document within which it names its kind."""
 
+PAGE, TABLE, JSON, EMPTY, OTHER = "page", "table", "JSON", "empty", "other"
+"""What `kind_of` tells of files that name no kind of their own."""
+
 DATABASE = b"SQLite format 3\0"
 """What every SQLite database begins with."""
 
@@ -38,21 +41,16 @@ def check_writable(path: Path, kind: str = "", *, read: Iterable[Path] = ()) -> 
             raise StudyError(f"{shown(path)}: is a file of another kind; name another one for the result, or remove it")
 
 
-PAGE, TABLE, JSON, EMPTY, OTHER = "page", "table", "JSON", "empty", "other"
-"""What `kind_of` tells of files that name no kind of their own."""
-
-
 def kind_of(path: Path) -> str:
     """What a file of results is, by its beginning: the `kind` that a JSON document names, `PAGE` (HTML), `TABLE` (of
     β), `JSON` without a kind, `EMPTY` or `OTHER`."""
-    with path.open("rb") as file:
-        start = file.read(KIND_WITHIN).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if start.startswith(b"{"):
-        named = re.search(rb'"kind":\s*"([^"]*)"', start)
-        return named[1].decode("utf-8", "replace") if named else JSON
-    if start[:15].lower().startswith(b"<!doctype html"):
+    start = _beginning(path, KIND_WITHIN).decode("utf-8-sig", "replace").lstrip()  # without a byte order mark
+    if start.startswith("{"):
+        named = re.search(r'"kind":\s*"([^"]*)"', start)
+        return named[1] if named else JSON
+    if start.lower().startswith("<!doctype html"):
         return PAGE
-    if start.startswith((b"target,", b"point,")):
+    if start.startswith(("target,", "point,")):
         return TABLE
     return OTHER if start else EMPTY
 
@@ -124,7 +122,7 @@ def _new_file(path: Path) -> Iterator[Path]:
     try:
         if path.exists() and not path.is_file():
             raise StudyError(f"{shown(path)}: is not a regular file; name another one")
-        if path.exists() and _begins(path) == DATABASE:
+        if path.exists() and _beginning(path, len(DATABASE)) == DATABASE:
             raise StudyError(f"{shown(path)}: is a database, which may hold studies; name another file")
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
@@ -139,6 +137,6 @@ def _new_file(path: Path) -> Iterator[Path]:
         raise StudyError(f"{shown(path)}: cannot be written: {reason(error)}") from None
 
 
-def _begins(path: Path) -> bytes:
+def _beginning(path: Path, length: int) -> bytes:
     with path.open("rb") as file:
-        return file.read(len(DATABASE))
+        return file.read(length)

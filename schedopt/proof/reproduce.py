@@ -88,7 +88,7 @@ class Reproduction:
                     "highest": list(self.ranges.get((rule, target), ((), ()))[1]),
                     "stems": {stem: list(values) for stem, values in self.stems.get((rule, target), {}).items()},
                     "published": list(PUBLISHED.get((rule, target), ())),
-                    "difference": _difference(ours, PUBLISHED.get((rule, target), ())),
+                    "difference": difference(ours, PUBLISHED.get((rule, target), ())),
                 }
                 for (rule, target), ours in self.rows.items()
             ],
@@ -96,20 +96,16 @@ class Reproduction:
         }
 
 
-def is_comparable(ours: tuple[float, ...], published: tuple[float, ...]) -> bool:
-    """Whether both are of the same line n/N: the published rows have N scores, ours N + 1."""
-    return len(ours) == len(published) + 1
-
-
-def _difference(ours: tuple[float, ...], published: tuple[float, ...]) -> list[float]:
-    """Ours minus the published scores, dB by step; none where they are of another line."""
-    return [a - b for a, b in zip(ours, published, strict=False)] if is_comparable(ours, published) else []
+def difference(ours: tuple[float, ...], published: tuple[float, ...]) -> list[float]:
+    """Ours minus the published scores, dB by step; none where they are of another line: theirs has N, ours N + 1."""
+    same = len(ours) == len(published) + 1
+    return [a - b for a, b in zip(ours, published, strict=False)] if same else []
 
 
 def _told(row: Row, ours: tuple[float, ...], published: tuple[float, ...]) -> str:
     rule, target = row
     steps = len(published)
-    if not is_comparable(ours, published):
+    if not difference(ours, published):
         return f"{rule}, {target}: not comparable, the published line is n/{steps}, ours n/{len(ours) - 1}"
     shared = ours[:steps]
     shapes = [_shape(values) for values in (shared, published)]

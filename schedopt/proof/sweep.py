@@ -115,8 +115,7 @@ def sweep(
         if not 0 < gain <= MAX_GAIN:
             raise ConfigError(f"gain {gain:g} is not a number within (0, {MAX_GAIN:g}]")
     prepared = PreparedSearch.prepare(config, split=split, trust_pickle=trust_pickle)
-    offered = {one for excerpt in prepared.excerpts for one in excerpt.stems}
-    stems = [one for one in prepared.separator.stems if one in offered]
+    stems = prepared.stems
     if stem not in stems:
         raise ConfigError(f"there is no stem {stem!r}; model and music both have {', '.join(stems)}")
     scores: dict[float, dict[str, dict[str, list[float]]]] = {gain: {} for gain in sorted({*gains, UNIFORM})}

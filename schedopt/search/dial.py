@@ -89,8 +89,13 @@ def points(candidates: Sequence[Candidate]) -> dict[str, FrozenTrial]:
 
 def search_of(study: optuna.Study) -> Mapping[str, Any]:
     """The section `[search]` that a study was made with; empty for one of another program."""
+    return section_of(study, "search")
+
+
+def section_of(study: optuna.Study, name: str) -> Mapping[str, Any]:
+    """A section of the study file that a study was made with; empty for one of another program."""
     config = study.user_attrs.get("config") if "schedopt" in study.user_attrs else None
-    found = config.get("search") if isinstance(config, Mapping) else None
+    found = config.get(name) if isinstance(config, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 
 

@@ -79,14 +79,19 @@ class PreparedSearch:
                 )
         return cls(config, separator, excerpts, make_store(config.store))
 
+    @property
+    def stems(self) -> list[str]:
+        """The stems that model and music both have, in the model's order."""
+        offered = {stem for excerpt in self.excerpts for stem in excerpt.stems}
+        return [stem for stem in self.separator.stems if stem in offered]
+
     def objective(self, target: str, on_excerpt: OnExcerpt | None = None, *, note: bool = True) -> Objective:
         """The objective of the study of `target` (a stem, or `all` for one schedule shared by all stems).
 
         `note`: say which excerpts are left out.
         """
         config = self.config
-        offered = {stem for excerpt in self.excerpts for stem in excerpt.stems}
-        stems = [stem for stem in self.separator.stems if stem in offered] if target == "all" else [target]
+        stems = self.stems if target == "all" else [target]
         shared = len(config.refinement.targets) > 1 or target == "all"
         evaluators = [
             Evaluator(
@@ -101,6 +106,7 @@ class PreparedSearch:
             )
             for stem in stems
         ]
+        mixers = [name for name in config.refinement.outputs if OUTPUTS.find(name).bands]
         for evaluator in evaluators:
             if note and evaluator.left_out:
                 names = ", ".join(excerpt.name for excerpt in evaluator.left_out)
@@ -111,7 +117,6 @@ class PreparedSearch:
                     len(self.excerpts),
                     names,
                 )
-            mixers = [name for name in config.refinement.outputs if OUTPUTS.find(name).bands]
             tracks = len(set(evaluator.tracks))
             if note and mixers and tracks < FEWEST_TRACKS:
                 log.warning(

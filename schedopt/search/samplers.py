@@ -76,14 +76,12 @@ class StudySampler(BaseSampler):
         self._looked_at, self._chance = 0, 1.0  # finished trials, and what they left to be found
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        study = _whole(study)
         if not (self._keeps_state and self._begun):
             self._inner = self._make(_mixed(self._seed, trial.number))
             self._begun = True
         self._inner.before_trial(self._seen(study), trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        study = _whole(study)
         if self._candidates is None or self._is_grid():
             return self._inner.infer_relative_search_space(self._seen(study), trial)
         return dict(self._candidates.space)
@@ -91,7 +89,6 @@ class StudySampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        study = _whole(study)
         if self._candidates is None or self._is_grid():
             return self._inner.sample_relative(self._seen(study), trial, search_space)
         if "fixed_params" in trial.system_attrs:
@@ -102,13 +99,13 @@ class StudySampler(BaseSampler):
         for name, one in search_space.items():
             if name not in params:
                 params[name] = self._inner.sample_independent(seen, trial, name, one)
-        others = (other for other in study.get_trials(deepcopy=False) if other.number != trial.number)
+        others = (other for other in _whole(study).get_trials(deepcopy=False) if other.number != trial.number)
         return self._candidates.nearest_fresh(params, others)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._inner.sample_independent(self._seen(_whole(study)), trial, param_name, param_distribution)
+        return self._inner.sample_independent(self._seen(study), trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._inner.after_trial(_whole(study), trial, state, values)
@@ -150,7 +147,8 @@ class StudySampler(BaseSampler):
 
     def _seen(self, study: Study) -> Study:
         """The study as its sampler sees it; ours knows of predictions and of their errors."""
-        return study if isinstance(self._inner, PrefixGPSampler) else PredictedStudy.of(study)
+        whole = _whole(study)
+        return whole if isinstance(self._inner, PrefixGPSampler) else PredictedStudy.of(whole)
 
     def _is_grid(self) -> bool:
         """Optuna's grid has each of its points once, and notes which they are on its own."""

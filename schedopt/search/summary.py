@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from schedopt.errors import DeletedError, printable
 from schedopt.outputs import Weights
-from schedopt.search.dial import Point, dial_front, dial_points, search_of, shown
+from schedopt.search.dial import Point, dial_front, dial_points, search_of, section_of, shown
 from schedopt.search.selection import chosen, highest, reason
 from schedopt.search.study import is_ours
 from schedopt.search_options import PASSES, criteria, dial
@@ -80,7 +80,7 @@ class Summary:
     process that was killed or silent) were tried again.
 
     `baseline` is the score of one pass, `zeros` that of β = 0 and `line` that of β_n = n/N with the study's options;
-    dB. `authors_way`: these options are those of the authors, so that `line` is theirs. `passes_run` were run for
+    dB. `line_name`: what the latter is called. `passes_run` were run for
     these references and by the trials, `passes_saved` were shared with earlier ones; `seconds` likewise. `reason`: why
     the highest trial is not selected, where it is not. `ending`: why a study has ended before it had the trials asked
     for. Of a `foreign` study, which another program made, the trials are counted, and nothing else is known.
@@ -98,7 +98,7 @@ class Summary:
     baseline: float | None
     zeros: float | None
     line: float | None
-    authors_way: bool
+    line_name: str
     passes_run: int
     passes_saved: int
     seconds: float
@@ -118,10 +118,6 @@ class Summary:
         """How many trials are not: `19 pruned, 0 failed, 2 interrupted`; the last where there are some."""
         counts = f"{self.pruned} pruned, {self.failed} failed"
         return f"{counts}, {self.interrupted} interrupted" if self.interrupted else counts
-
-    @property
-    def line_name(self) -> str:
-        return "the authors' line n/N" if self.authors_way else "β = n/N, same options"
 
     @property
     def gain_over_zeros(self) -> float | None:
@@ -223,7 +219,7 @@ def _summary(study: optuna.Study, storage: str, ours: bool) -> Summary:
         baseline=attrs.get("baseline", {}).get("value"),
         zeros=attrs.get("zeros", {}).get("value"),
         line=attrs.get("line", {}).get("value"),
-        authors_way=ours and _is_authors_way(study),
+        line_name=line_name(study),
         passes_run=_total(spent, "passes_run"),
         passes_saved=_total(spent, "passes_saved"),
         seconds=round(_total(spent, "seconds"), 3),
@@ -236,10 +232,11 @@ def _summary(study: optuna.Study, storage: str, ours: bool) -> Summary:
     )
 
 
-def _is_authors_way(study: optuna.Study) -> bool:
-    """Whether the study refines as the authors do, so that its score of β_n = n/N is that of their line."""
-    made: Mapping[str, Any] = study.user_attrs.get("config", {}).get("refinement", {})
-    return [made.get(name) for name in ("rule", "output", "shift", "residual")] == ["remix", "last", False, 0]
+def line_name(study: optuna.Study) -> str:
+    """What the study's schedule β_n = n/N is called: the authors' line where the study refines as they do."""
+    made = section_of(study, "refinement")
+    theirs = [made.get(name) for name in ("rule", "output", "shift", "residual")] == ["remix", "last", False, 0]
+    return "the authors' line n/N" if theirs else "β = n/N, same options"
 
 
 def zeros_by_track(study: optuna.Study) -> list[float] | None:

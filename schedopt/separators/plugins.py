@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from schedopt.errors import SchedoptError, SeparatorError
+from schedopt.errors import SchedoptError, SeparatorError, reason
 from schedopt.registry import Registry
 from schedopt.separators.overlap_add import Batch, Cut
 from schedopt.separators.separator import Member, Separator, short_hash
@@ -75,7 +75,7 @@ def load_plugin(name: str, *, overlap: float = 0.25, segment: float | None = Non
     except SeparatorError:
         raise
     except Exception as error:  # whatever foreign code raises
-        raise SeparatorError(f"{PREFIX}{name}: cannot be made: {_reason(error)}") from error
+        raise SeparatorError(f"{PREFIX}{name}: cannot be made: {reason(error)}") from error
     return build(plugin, name=PREFIX + name, overlap=overlap, segment=segment)
 
 
@@ -103,7 +103,7 @@ def build(
     try:
         device, sample_rate, channels = torch.device(plugin.device), int(plugin.sample_rate), int(plugin.channels)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise SeparatorError(f"{name}: device, sample_rate or channels: {_reason(error)}") from None
+        raise SeparatorError(f"{name}: device, sample_rate or channels: {reason(error)}") from None
     seconds = None if segment == math.inf else segment or getattr(plugin, "segment", None)
     if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds < math.inf):
         raise SeparatorError(f"{name}: segment is {seconds!r}; it is seconds above 0, or None")
@@ -145,12 +145,8 @@ def _called(plugin: Plugin, name: str, inputs: Tensor) -> Tensor:
     except (SchedoptError, RuntimeError, MemoryError):
         raise  # PyTorch's: memory that does not suffice is one, after which a smaller batch is tried
     except Exception as error:  # whatever foreign code raises
-        raise SeparatorError(f"{name}: {type(error).__name__}: {_reason(error)}") from error
+        raise SeparatorError(f"{name}: {type(error).__name__}: {reason(error)}") from error
     if not isinstance(estimates, Tensor) or not estimates.is_floating_point():
         what = estimates.dtype if isinstance(estimates, Tensor) else type(estimates).__name__
         raise SeparatorError(f"{name}: gives {what}; a tensor of floating-point numbers was expected")
     return estimates
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

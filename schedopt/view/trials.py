@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from schedopt.metrics import title
 from schedopt.search.dial import COLLAPSE_DB, Point, dial_points, search_of
 from schedopt.search.selection import highest
-from schedopt.search.summary import selected_trial, summarize
+from schedopt.search.summary import Summary, selected_trial
 from schedopt.search_options import dial
 
 
@@ -47,14 +47,16 @@ def _of_dial(points: dict[str, FrozenTrial]) -> dict[str, FrozenTrial]:
     return found
 
 
-def explanation(study: optuna.Study) -> str:
-    """What the names of `named_trials` mean, for a reader of a note or a report."""
+def explanation(study: optuna.Study, summary: Summary) -> str:
+    """What the names of `named_trials` mean, and what speaks against the selected one, for a reader of a note or a
+    report."""
     metrics = dial(search_of(study))
     if metrics is None:
-        reason = summarize(study, "").reason
+        doubts = "".join(f"{doubt[0].upper()}{doubt[1:]}. " for doubt in summary.doubts)
+        reason = summary.reason
         return (
-            "The selected trial has the surest gain over β = 0 and is the one that is exported; the highest trial has"
-            f" the highest score{f', but is not selected: {reason}' if reason else ''}."
+            f"{doubts}The selected trial has the surest gain over β = 0 and is the one that is exported; the highest"
+            f" trial has the highest score{f', but is not selected: {reason}' if reason else ''}."
         )
     first, second = map(title, metrics)
     return (

@@ -68,7 +68,7 @@ def test_the_gain_over_beta_0_stands_beside_that_over_one_pass(shift: bool, tmp_
 
 
 TRIAL = NamedTrial(3, 5.0, 0.2, (0.5,), {"beta_1": 0.5})
-SUMMARY = Summary("s", "", 4, 0, 0, 0, 0, TRIAL, TRIAL, 4.8, 4.8, 4.9, True, 0, 0, 0.0)
+SUMMARY = Summary("s", "", 4, 0, 0, 0, 0, TRIAL, TRIAL, 4.8, 4.8, 4.9, "the authors' line n/N", 0, 0, 0.0)
 
 
 def test_doubts() -> None:

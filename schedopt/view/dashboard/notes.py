@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from optuna_dashboard import get_note, save_note
 
 from schedopt.search.provenance import lines, provenance
-from schedopt.search.summary import summarize
+from schedopt.search.summary import line_name, summarize
 from schedopt.view.trials import explanation, scored
 
 OURS = "schedopt:notes"
@@ -64,8 +64,7 @@ def study_note(study: optuna.Study, named: Mapping[str, FrozenTrial], storage: s
         [
             *found,
             "",
-            *(f"{doubt[0].upper()}{doubt[1:]}." for doubt in summary.doubts),
-            explanation(study),
+            explanation(study, summary),
             *_listen(study, named.values()),
             "",
             "With the study's file as `STUDY.toml`:",
@@ -98,8 +97,7 @@ def trial_note(study: optuna.Study, name: str, trial: FrozenTrial) -> str:
         f"- score: {scored(study, trial)}",
     ]
     if "line" in references:
-        name = summarize(study, "").line_name
-        found.append(f"- over {name}: {trial.values[0] - references['line']['value']:+.3f} dB")
+        found.append(f"- over {line_name(study)}: {trial.values[0] - references['line']['value']:+.3f} dB")
     found += [
         f"- passes per excerpt: {len(attrs['betas']) + 1}",
         "",

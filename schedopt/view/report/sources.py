@@ -224,8 +224,7 @@ def _summary_text(summary: Summary, study: optuna.Study) -> tuple[str, ...]:
     left_out = study.user_attrs["left_out"]
     return (
         *sentences,
-        *(f"{doubt[0].upper()}{doubt[1:]}." for doubt in summary.doubts),
-        f"Trials: {counts}. {explanation(study)}",
+        f"Trials: {counts}. {explanation(study, summary)}",
         "These scores are of the excerpts that were searched on, so they are biased upwards: `schedopt benchmark`"
         " measures the schedule on held-out tracks.",
         *(f"silent, so left out: {stem} in {', '.join(names)}" for stem, names in left_out.items()),
